@@ -1,0 +1,46 @@
+# What one can do here. `make` alone lists it; CONTRIBUTING.md says more about each.
+
+PY := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help demo test lint types docs lock clean lab-installed all-installed
+
+help:
+	@echo "Bloomery: make TARGET [PYTHON=python3.12]"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+
+demo: lab-installed ## deploy, use and destroy an instance on a real Ironic, here; KEEP=1 leaves it all up
+	@$(PY) -m bloomery.doors.cli.demo $(if $(filter 1,$(KEEP)),--keep)
+
+test: lint types ## everything that must pass before a commit: lint, types, then all tests
+	@$(PY) -m pytest -q
+
+lint: all-installed ## ruff: rules and format
+	@$(PY) -m ruff check --quiet
+	@$(PY) -m ruff format --check --quiet || { echo "lint: format with: $(PY) -m ruff format" >&2; exit 1; }
+
+types: all-installed ## mypy, strict, over sources and tests
+	@$(PY) -m mypy --no-error-summary --explicit-package-bases src tests tools
+
+docs: all-installed ## build the site into site/
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
+lock: ## resolve every dependency again into requirements/lock.txt (needs uv and a network)
+	@tools/lock.sh
+
+clean: ## remove what builds and tests left; .venv and .lab stay
+	@rm -rf site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lab-installed: .venv/bin/python
+	@$(PY) tools/install.py lab
+
+all-installed: .venv/bin/python
+	@$(PY) tools/install.py lab test docs
+
+.venv/bin/python:
+	@tools/venv.sh .venv $(PYTHON)

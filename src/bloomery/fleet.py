@@ -1,0 +1,216 @@
+"""All nodes at once: found by node or by instance without a scan, kept fresh by what changed, and asked who fits.
+
+A full list fills the indexes; afterwards a refresh reads only the nodes that changed, which Ironic gives newest first. A
+full list now and then catches what no change shows: nodes that were deleted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from bloomery.errors import InvalidRequest
+from bloomery.ironic import Ironic, Node
+from bloomery.states import Provision
+from bloomery.watch import OVERLAP
+
+DELTA_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a node has to be like.
+
+    Attributes:
+        resource_class: its class. None where a node is named.
+        traits: all of which it has.
+        capabilities: all of which it has with this value; `<or>`-less, plain comparison.
+        owner: the project that owns it.
+        conductor_group: the group that serves it.
+        candidates: names or UUIDs; one of them. Empty means any node.
+    """
+
+    resource_class: str | None = None
+    traits: tuple[str, ...] = ()
+    capabilities: Mapping[str, str] = field(default_factory=dict)
+    owner: str | None = None
+    conductor_group: str | None = None
+    candidates: tuple[str, ...] = ()
+
+
+def why_not(node: Node, wanted: Wanted, *, instance_uuid: str | None = None) -> tuple[str, ...]:
+    """The conditions that the node does not meet, a clause each; empty if it fits.
+
+    Args:
+        node: as the fleet's list or an operation's look shows it.
+        wanted: what it has to be like.
+        instance_uuid: the instance that it is wanted for; a node that carries it already is not in use by another.
+    """
+    return (*_unlike(node, wanted), *_unavailable(node, instance_uuid))
+
+
+def _unlike(node: Node, wanted: Wanted) -> Iterable[str]:
+    if wanted.candidates and not {node.uuid, node.name} & set(wanted.candidates):
+        yield "it is not among the candidates"
+    if wanted.resource_class is not None and node.resource_class != wanted.resource_class:
+        yield f"its resource class is {node.resource_class or 'not set'}, not {wanted.resource_class}"
+    for trait in wanted.traits:
+        if trait not in (node.traits or ()):
+            yield f"it has no trait {trait}"
+    for name, value in wanted.capabilities.items():
+        has = node.capabilities.get(name)
+        if has != value:
+            yield f"its capability {name} is {has or 'not set'}, not {value}"
+    if wanted.owner is not None and node.owner != wanted.owner:
+        yield f"its owner is {node.owner or 'not set'}, not {wanted.owner}"
+    if wanted.conductor_group is not None and (node.conductor_group or "") != wanted.conductor_group:
+        yield f"its conductor group is {node.conductor_group or 'the default'}, not {wanted.conductor_group}"
+
+
+def _unavailable(node: Node, instance_uuid: str | None) -> Iterable[str]:
+    if node.instance_uuid is not None and node.instance_uuid != instance_uuid:
+        yield f"it carries instance {node.instance_uuid}"
+    elif node.state is not Provision.AVAILABLE:
+        yield f"its provision state is {node.provision_state}"
+    if node.maintenance:
+        yield "it is in maintenance" + (f" ({node.maintenance_reason})" if node.maintenance_reason else "")
+    if node.fault:
+        yield f"it has a fault ({node.fault})"
+    if node.retired:
+        yield "it is retired" + (f" ({node.retired_reason})" if node.retired_reason else "")
+    if node.protected:
+        yield "it is protected" + (f" ({node.protected_reason})" if node.protected_reason else "")
+    if node.power_state in (None, "error"):
+        yield f"its power state is {node.power_state or 'not known'}"
+    if node.health is not None and node.health.lower() == "critical":
+        yield "its hardware is in critical health"
+
+
+def what_there_is(nodes: Collection[Node], wanted: Wanted) -> str:
+    """What the nodes have where the request asks for something else: a sentence for whoever found no node."""
+    if not nodes:
+        return "Ironic shows no node at all to these credentials"
+    parts = [f"there are {len(nodes)} nodes"]
+    if wanted.resource_class is not None:
+        parts.append(f"their classes are {_counted(node.resource_class or '(none)' for node in nodes)}")
+    like = [node for node in nodes if wanted.resource_class in (None, node.resource_class)]
+    if wanted.traits and like:
+        parts.append(f"their traits are {_counted(trait for node in like for trait in node.traits or ()) or 'none'}")
+    for name in wanted.capabilities:
+        values = _counted(node.capabilities.get(name, "(not set)") for node in like)
+        parts.append(f"capability {name} is {values or '(nowhere)'}")
+    parts.append(f"their states are {_counted(_standing(node) for node in like) or '(none of that class)'}")
+    return "; ".join(parts)
+
+
+def _standing(node: Node) -> str:
+    if node.maintenance:
+        return "maintenance"
+    if node.instance_uuid is not None:
+        return "in use"
+    return node.provision_state or "available"
+
+
+def _counted(values: Iterable[str]) -> str:
+    counts: dict[str, int] = {}
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    return ", ".join(
+        f"{value} ({count})" for value, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )
+
+
+class Fleet:
+    """The nodes as Ironic showed them last. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._nodes: dict[str, Node] = {}
+        self._by_instance: dict[str, str] = {}
+        self._latest_change: datetime | None = None
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All of them."""
+        with self._lock:
+            return list(self._nodes.values())
+
+    def node(self, node_uuid: str) -> Node | None:
+        """The node of that UUID."""
+        return self._nodes.get(node_uuid)
+
+    def node_of(self, instance_uuid: str) -> Node | None:
+        """The node that carries the instance."""
+        with self._lock:
+            node_uuid = self._by_instance.get(instance_uuid)
+            return None if node_uuid is None else self._nodes.get(node_uuid)
+
+    def read(self, ironic: Ironic, filters: Mapping[str, str | bool] | None = None) -> None:
+        """Every node that passes the filters is known, and no other. Keeps what it had if a page cannot be read.
+
+        Raises:
+            GatewayError: Ironic could not be asked.
+        """
+        nodes = {node.uuid: node for node in ironic.nodes(filters)}
+        by_instance = {node.instance_uuid: node.uuid for node in nodes.values() if node.instance_uuid is not None}
+        with self._lock:
+            self._nodes, self._by_instance = nodes, by_instance
+            self._latest_change = None
+
+    def refresh(self, ironic: Ironic) -> int:
+        """What changed since the last refresh is known; says how many nodes that were. Not for a filtered fleet.
+
+        Raises:
+            GatewayError: Ironic could not be asked.
+        """
+        changed: list[Node] = []
+        marker = None
+        while True:
+            page = ironic.newest_changes(limit=DELTA_PAGE, marker=marker)
+            news = [node for node in page if self._is_news(node)]
+            changed += news
+            if len(page) < DELTA_PAGE or len(news) < len(page):
+                break
+            marker = page[-1].uuid
+        with self._lock:
+            for node in reversed(changed):
+                before = self._nodes.get(node.uuid)
+                if before is not None and before.instance_uuid is not None:
+                    self._by_instance.pop(before.instance_uuid, None)
+                self._nodes[node.uuid] = node
+                if node.instance_uuid is not None:
+                    self._by_instance[node.instance_uuid] = node.uuid
+                if node.changed_at is not None and (
+                    self._latest_change is None or node.changed_at > self._latest_change
+                ):
+                    self._latest_change = node.changed_at
+        return len(changed)
+
+    def _is_news(self, node: Node) -> bool:
+        since = self._latest_change
+        return since is None or node.changed_at is None or node.changed_at > since - OVERLAP
+
+    def fitting(self, wanted: Wanted) -> list[Node]:
+        """The nodes that a request of this kind could have now."""
+        return [node for node in self.nodes if not why_not(node, wanted)]
+
+
+def check_trait(trait: str) -> str:
+    """The trait, if it is one as Ironic takes them.
+
+    Raises:
+        InvalidRequest: it is neither a standard trait's name nor a custom one.
+    """
+    letters = trait.replace("_", "")
+    if not trait or len(trait) > 255 or not (letters.isalnum() and letters.isascii() and letters.upper() == letters):
+        raise InvalidRequest(
+            f"{trait!r} is no trait",
+            reason="traits are upper-case letters, digits and underscores",
+            advice="CUSTOM_GPU or HW_CPU_X86_VMX would be one",
+        )
+    return trait

@@ -1,0 +1,28 @@
+"""The only code that talks to Ironic."""
+
+from bloomery.ironic.features import Feature, Features
+from bloomery.ironic.gateway import Ironic
+from bloomery.ironic.models import (
+    Allocation,
+    Console,
+    Node,
+    Port,
+    PortGroup,
+    Validation,
+    VolumeConnector,
+    VolumeTarget,
+)
+
+__all__ = [
+    "Allocation",
+    "Console",
+    "Feature",
+    "Features",
+    "Ironic",
+    "Node",
+    "Port",
+    "PortGroup",
+    "Validation",
+    "VolumeConnector",
+    "VolumeTarget",
+]

@@ -1,0 +1,896 @@
+"""Everything that Bloomery asks of Ironic, a method each; and for each that changes something, how to see that it did.
+
+A reply is not the truth, the node is: when a request that changes something fails in a way that leaves its effect open,
+the method reads back and decides by what it finds. 409 is never read as anything else than "look": the node may be locked,
+taken by somebody else, or already as it was wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from bloomery.deadline import Deadline
+from bloomery.errors import (
+    InterfaceFailed,
+    InvalidRequest,
+    NodeClaimed,
+    NodeLocked,
+    NodeNotFound,
+    NodeTakenAway,
+    NodeUnavailable,
+    RequestRefused,
+    ServiceTooOld,
+)
+from bloomery.ironic.features import FLOOR, NEWEST, Feature, Features, dotted
+from bloomery.ironic.models import (
+    FLEET_FIELDS,
+    MARK,
+    NODE_FIELDS,
+    WATCH_FIELDS,
+    Allocation,
+    Conductor,
+    Console,
+    Driver,
+    HistoryEvent,
+    Node,
+    Port,
+    PortGroup,
+    Validation,
+    Vif,
+    VolumeConnector,
+    VolumeTarget,
+)
+from bloomery.rest.failures import Failure, Kind, RequestFailure
+from bloomery.rest.retries import LONGEST_PAUSE_S, certainly, translated
+from bloomery.rest.transport import Reply, Transport
+from bloomery.secret import Secret
+from bloomery.states import MAY_BE_UPDATED, Power
+
+T = TypeVar("T")
+
+PAGE = 1000
+"""Nodes per page of a list; Ironic's own limit unless its operator chose another."""
+
+SPURIOUS_CONFLICTS = 6
+"""409 so often in a row, from a node that nobody holds, is meant."""
+
+Patch = list[dict[str, object]]
+ReadBack = Callable[[RequestFailure], "T | None"]
+
+
+class _Nodes(msgspec.Struct, frozen=True):
+    nodes: list[Node]
+    next: str | None = None
+
+
+class _Ports(msgspec.Struct, frozen=True):
+    ports: list[Port]
+
+
+class _PortGroups(msgspec.Struct, frozen=True):
+    portgroups: list[PortGroup]
+
+
+class _Vifs(msgspec.Struct, frozen=True):
+    vifs: list[Vif]
+
+
+class _Connectors(msgspec.Struct, frozen=True):
+    connectors: list[VolumeConnector]
+
+
+class _Targets(msgspec.Struct, frozen=True):
+    targets: list[VolumeTarget]
+
+
+class _Allocations(msgspec.Struct, frozen=True):
+    allocations: list[Allocation]
+
+
+class _Conductors(msgspec.Struct, frozen=True):
+    conductors: list[Conductor]
+
+
+class _Drivers(msgspec.Struct, frozen=True):
+    drivers: list[Driver]
+
+
+class _History(msgspec.Struct, frozen=True):
+    history: list[HistoryEvent]
+
+
+class Ironic:
+    """Ironic, as far as Bloomery needs it. Cheap to copy for another deadline; safe to share between threads.
+
+    Args:
+        transport: sends the requests.
+        features: what this Ironic offers.
+        deadline: until when its methods may take.
+    """
+
+    def __init__(self, transport: Transport, features: Features, deadline: Deadline) -> None:
+        self.transport = transport
+        self.features = features
+        self.deadline = deadline
+
+    @classmethod
+    def connect(cls, transport: Transport, deadline: Deadline) -> Ironic:
+        """A gateway that speaks the newest version which both sides know.
+
+        Raises:
+            ServiceTooOld: this Ironic knows nothing that we can do with.
+            GatewayError: it cannot be reached, or does not let us in.
+        """
+        reply = certainly(
+            "Ironic", "asking for its version", lambda s: transport.request("GET", "", timeout_s=s), deadline=deadline
+        )
+        newest = _version(reply.headers.get("x-openstack-ironic-api-maximum-version"))
+        oldest = _version(reply.headers.get("x-openstack-ironic-api-minimum-version"))
+        if newest is None:
+            raise ServiceTooOld(
+                f"{transport.root} is no Ironic", reason="its answer has no API version", advice="Check the endpoint"
+            )
+        spoken = min(newest, NEWEST)
+        if spoken < FLOOR or (oldest is not None and oldest > spoken):
+            raise ServiceTooOld(
+                f"this Ironic speaks API {dotted(oldest or newest)} to {dotted(newest)}",
+                reason=f"Bloomery needs {dotted(FLOOR)} or newer",
+                advice="Upgrade Ironic to 2023.1 or newer",
+            )
+        for name in ("X-OpenStack-Ironic-API-Version", "OpenStack-API-Version"):
+            transport.headers[name] = dotted(spoken) if name.startswith("X-") else f"baremetal {dotted(spoken)}"
+        return cls(transport, Features(spoken), deadline)
+
+    def within(self, deadline: Deadline) -> Ironic:
+        """The same Ironic, for work that has another deadline."""
+        return Ironic(self.transport, self.features, deadline)
+
+    # Requests
+
+    def _read(
+        self,
+        path: str,
+        kind: type[T],
+        *,
+        doing: str,
+        query: Mapping[str, Any] | None = None,
+        bulk: bool = False,
+        may_be_missing: bool = False,
+    ) -> T:
+        return certainly(
+            "Ironic",
+            doing,
+            lambda s: self.transport.request("GET", path, query=query, timeout_s=s, bulk=bulk).decode(kind),
+            deadline=self.deadline,
+            kind=Kind.LOOK_UP if may_be_missing else Kind.READ,
+        )
+
+    def _look_up(self, path: str, kind: type[T], *, doing: str, query: Mapping[str, Any] | None = None) -> T | None:
+        try:
+            return self._read(path, kind, doing=doing, query=query, may_be_missing=True)
+        except RequestRefused as refusal:
+            # 400: a name that Ironic could never have given, such as one with a space in it.
+            if refusal.status in (404, 400):
+                return None
+            raise
+
+    def _write(
+        self,
+        method: str,
+        path: str,
+        *,
+        doing: str,
+        read_back: ReadBack[T],
+        result: Callable[[Reply], T],
+        body: object = None,
+        query: Mapping[str, Any] | None = None,
+    ) -> T:
+        def send(timeout_s: float) -> T:
+            wire = _revealed(body)
+            return result(self.transport.request(method, path, body=wire, query=query, timeout_s=timeout_s))
+
+        return certainly("Ironic", doing, send, deadline=self.deadline, kind=Kind.WRITE, read_back=read_back)
+
+    # Nodes, read
+
+    def node(self, node_uuid: str, *, fields: Sequence[str] = NODE_FIELDS, whole: bool = False) -> Node:
+        """The node.
+
+        Args:
+            node_uuid: its UUID.
+            fields: what is asked for; `updated_at` cannot be among them.
+            whole: everything that Ironic has, `updated_at` included.
+
+        Raises:
+            NodeNotFound: Ironic shows no such node, and was asked twice.
+        """
+        query = None if whole else {"fields": ",".join(self._known(fields))}
+        try:
+            return self._read(f"/nodes/{_part(node_uuid)}", Node, doing=f"reading node {node_uuid}", query=query)
+        except RequestRefused as refusal:
+            if refusal.status == 404:
+                raise NodeNotFound(
+                    f"node {node_uuid} is not there",
+                    reason=refusal.reason,
+                    node_uuid=node_uuid,
+                    request_id=refusal.request_id,
+                ) from refusal
+            raise
+
+    def find_node(self, name_or_uuid: str, *, fields: Sequence[str] = NODE_FIELDS) -> Node | None:
+        """The node of that name or UUID, if Ironic shows one."""
+        return self._look_up(
+            f"/nodes/{_part(name_or_uuid)}",
+            Node,
+            doing=f"looking for node {name_or_uuid}",
+            query={"fields": ",".join(self._known(fields))},
+        )
+
+    def node_of(self, instance_uuid: str, *, fields: Sequence[str] = NODE_FIELDS) -> Node | None:
+        """The node that carries the instance, if Ironic shows one."""
+        nodes = self._read(
+            "/nodes",
+            _Nodes,
+            doing=f"looking for instance {instance_uuid}",
+            query={"instance_uuid": instance_uuid, "fields": ",".join(self._known(fields))},
+        ).nodes
+        return nodes[0] if nodes else None
+
+    def nodes(
+        self,
+        filters: Mapping[str, str | bool] | None = None,
+        *,
+        fields: Sequence[str] = FLEET_FIELDS,
+        page: int = PAGE,
+    ) -> Iterator[Node]:
+        """Every node that passes the filters, page by page.
+
+        Args:
+            filters: Ironic's own: `associated`, `provision_state`, `resource_class`, `maintenance`, `owner`, `shard` ….
+            fields: what is asked for.
+            page: how many nodes a request asks for.
+        """
+        query: dict[str, Any] = {
+            name: str(value).lower() if isinstance(value, bool) else value for name, value in (filters or {}).items()
+        }
+        query |= {"fields": ",".join(self._known(fields)), "limit": page}
+        while True:
+            answer = self._read("/nodes", _Nodes, doing="listing nodes", query=query, bulk=True)
+            yield from answer.nodes
+            # Ironic gives `next` only where more follows; its own maximum may be below the limit that we ask for.
+            if answer.next is None or not answer.nodes:
+                return
+            query["marker"] = answer.nodes[-1].uuid
+
+    def newest_changes(self, *, limit: int, marker: str | None = None) -> list[Node]:
+        """The nodes that were changed last, the very last one first, with everything that Ironic has of them."""
+        query: dict[str, Any] = {"detail": "true", "sort_key": "updated_at", "sort_dir": "desc", "limit": limit}
+        if marker is not None:
+            query["marker"] = marker
+        return self._read("/nodes", _Nodes, doing="asking what has changed", query=query).nodes
+
+    def ports(self, node_uuid: str) -> list[Port]:
+        """The node's NICs."""
+        fields = [
+            "uuid",
+            "address",
+            "node_uuid",
+            "portgroup_uuid",
+            "pxe_enabled",
+            "physical_network",
+            "internal_info",
+            "extra",
+        ]
+        if self.features.has(Feature.PORT_NAMES):
+            fields.append("name")
+        query = {"node": node_uuid, "fields": ",".join(fields)}
+        return self._read("/ports", _Ports, doing=f"reading the NICs of node {node_uuid}", query=query).ports
+
+    def port_groups(self, node_uuid: str) -> list[PortGroup]:
+        """The node's bonds."""
+        fields = "uuid,name,address,node_uuid,mode,properties,standalone_ports_supported,internal_info"
+        query = {"node": node_uuid, "fields": fields}
+        return self._read(
+            "/portgroups", _PortGroups, doing=f"reading the bonds of node {node_uuid}", query=query
+        ).portgroups
+
+    def vifs(self, node_uuid: str) -> list[str]:
+        """The VIFs that are plugged into the node."""
+        answer = self._read(f"/nodes/{_part(node_uuid)}/vifs", _Vifs, doing=f"reading the VIFs of node {node_uuid}")
+        return [vif.id for vif in answer.vifs]
+
+    def validation(self, node_uuid: str) -> dict[str, Validation]:
+        """What each of the node's interfaces says to the deploy that its `instance_info` describes."""
+        return self._read(
+            f"/nodes/{_part(node_uuid)}/validate", dict[str, Validation], doing=f"validating node {node_uuid}"
+        )
+
+    def inventory(self, node_uuid: str) -> dict[str, Any] | None:
+        """The hardware, as inspection found it; None where no inspection has."""
+        return self._look_up(
+            f"/nodes/{_part(node_uuid)}/inventory", dict[str, Any], doing=f"reading the inventory of node {node_uuid}"
+        )
+
+    def history(self, node_uuid: str) -> list[HistoryEvent]:
+        """What Ironic itself noted about the node, mostly errors."""
+        return self._read(
+            f"/nodes/{_part(node_uuid)}/history", _History, doing=f"reading the history of node {node_uuid}"
+        ).history
+
+    def conductors(self) -> list[Conductor]:
+        """Ironic's conductors, alive or not."""
+        return self._read("/conductors", _Conductors, doing="listing conductors", query={"detail": "true"}).conductors
+
+    def drivers(self) -> list[Driver]:
+        """The hardware types that Ironic serves."""
+        return self._read("/drivers", _Drivers, doing="listing drivers").drivers
+
+    # Nodes, changed
+
+    def update(self, node: Node, patch: Patch, *, is_so: Callable[[Node], bool], doing: str) -> Node:
+        """The node's fields are changed, and `is_so` holds of it.
+
+        Waits while Ironic is busy with the node and takes no change.
+
+        Args:
+            node: the node as it was last seen.
+            patch: a JSON patch.
+            is_so: whether a node shows the wanted change; by this a lost reply is judged.
+            doing: what the change is, for messages.
+
+        Raises:
+            NodeTakenAway: the node has come to carry another instance meanwhile.
+            NodeLocked: Ironic was busy with it until the deadline.
+        """
+
+        def read_back(problem: RequestFailure) -> Node | None:
+            now = self.node(node.uuid)
+            if is_so(now):
+                return now
+            if node.instance_uuid is not None and now.instance_uuid not in (node.instance_uuid, None):
+                raise _taken_away(now, doing)
+            self._blocked_or_raise(now, problem, doing)
+            return None
+
+        return self._write(
+            "PATCH",
+            f"/nodes/{_part(node.uuid)}",
+            doing=doing,
+            read_back=read_back,
+            result=lambda reply: reply.decode(Node),
+            body=patch,
+        )
+
+    def claim(self, node: Node, instance_uuid: str, mark: Mapping[str, object]) -> Node:
+        """The node carries the instance and our mark.
+
+        Raises:
+            NodeClaimed: it carries another instance.
+        """
+        doing = f"claiming node {node.label}"
+
+        def read_back(problem: RequestFailure) -> Node | None:
+            now = self.node(node.uuid)
+            if now.instance_uuid == instance_uuid and now.mark is not None:
+                return now
+            if now.instance_uuid not in (None, instance_uuid):
+                raise NodeClaimed(
+                    f"node {now.label} belongs to instance {now.instance_uuid}",
+                    advice="Choose another node, or none and let Ironic choose",
+                    node_uuid=node.uuid,
+                )
+            self._blocked_or_raise(now, problem, doing)
+            return None
+
+        return self._write(
+            "PATCH",
+            f"/nodes/{_part(node.uuid)}",
+            doing=doing,
+            read_back=read_back,
+            result=lambda reply: reply.decode(Node),
+            body=[
+                {"op": "add", "path": "/instance_uuid", "value": instance_uuid},
+                {"op": "add", "path": f"/extra/{MARK}", "value": dict(mark)},
+            ],
+        )
+
+    def release(self, node: Node, instance_uuid: str) -> Node:
+        """The node carries neither the instance nor what we wrote for it. One change, so that it is never half free.
+
+        A node that carries another instance is left alone.
+        """
+
+        def ours_is_gone(now: Node) -> bool:
+            others = now.instance_uuid not in (None, instance_uuid)
+            mark = now.any_mark
+            return others or (
+                now.instance_uuid is None and (mark is None or mark.get("instance_uuid") != instance_uuid)
+            )
+
+        while True:
+            now = self.node(node.uuid)
+            if ours_is_gone(now):
+                return now
+            patch: Patch = []
+            if now.any_mark is not None:
+                patch.append({"op": "remove", "path": f"/extra/{MARK}"})
+            if now.instance_uuid == instance_uuid:
+                if now.instance_info:
+                    patch.append({"op": "add", "path": "/instance_info", "value": {}})
+                patch.append({"op": "remove", "path": "/instance_uuid"})
+            try:
+                return self.update(now, patch, is_so=ours_is_gone, doing=f"releasing node {node.label}")
+            except RequestRefused as refusal:
+                # 400 where a field of the patch has gone since we looked: look again. Anything else is meant.
+                if refusal.status != 400 or self.node(node.uuid) == now:
+                    raise
+
+    def provision(
+        self,
+        node: Node,
+        target: str,
+        *,
+        config_drive: Secret[Any] | None = None,
+        deploy_steps: Sequence[Mapping[str, object]] | None = None,
+        rescue_password: Secret[str] | None = None,
+    ) -> None:
+        """Ironic has taken up the request to bring the node to the target.
+
+        Args:
+            node: the node as it was last seen: what has changed against it tells whether a lost request was taken up.
+            target: Ironic's verb: `active`, `rebuild`, `deleted`, `rescue`, `unrescue`, `abort` ….
+            config_drive: JSON for Ironic to build one of, or one that is built, in base64 of gzip.
+            deploy_steps: in addition to those that Ironic takes anyway.
+            rescue_password: for `rescue`.
+
+        Raises:
+            NodeTakenAway: the node carries another instance.
+            NodeUnavailable: the request does not fit the node's state.
+            RequestRefused: Ironic refuses it for another reason.
+        """
+        body: dict[str, object] = {"target": target}
+        if config_drive is not None:
+            body["configdrive"] = config_drive
+        if deploy_steps:
+            body["deploy_steps"] = [dict(step) for step in deploy_steps]
+        if rescue_password is not None:
+            body["rescue_password"] = rescue_password
+        doing = f"asking Ironic to bring node {node.label} to {target!r}"
+
+        def read_back(problem: RequestFailure) -> bool | None:
+            now = self.node(node.uuid, fields=WATCH_FIELDS)
+            if node.instance_uuid is not None and now.instance_uuid not in (node.instance_uuid, None):
+                raise _taken_away(now, doing)
+            if _progress_of(now) != _progress_of(node):
+                return True
+            self._blocked_or_raise(now, problem, doing)
+            if problem.failure is Failure.REJECTED and problem.status == 400:
+                raise NodeUnavailable(
+                    f"Ironic does not take node {node.label} from {now.provision_state!r} to {target!r}",
+                    reason=problem.reason,
+                    node_uuid=node.uuid,
+                    request_id=problem.request_id,
+                )
+            return None
+
+        self._write(
+            "PUT",
+            f"/nodes/{_part(node.uuid)}/states/provision",
+            doing=doing,
+            read_back=read_back,
+            result=lambda _reply: True,
+            body=body,
+        )
+
+    def set_power(self, node_uuid: str, target: Power, *, timeout_s: float | None = None) -> None:
+        """Ironic has taken up the request to change the node's power.
+
+        Args:
+            node_uuid: the node.
+            target: ON, OFF, SOFT_OFF, REBOOT or SOFT_REBOOT.
+            timeout_s: how long Ironic itself waits for the change.
+
+        Raises:
+            NodeUnavailable: the node's state or its power interface does not allow it.
+        """
+        before = self.node(node_uuid, whole=True)
+        doing = f"asking Ironic for {target.value!r} of node {before.label}"
+        body: dict[str, object] = {"target": target.value}
+        if timeout_s is not None:
+            body["timeout"] = max(1, round(timeout_s))
+        wanted = {Power.ON: Power.ON, Power.OFF: Power.OFF, Power.SOFT_OFF: Power.OFF}.get(target)
+
+        def read_back(problem: RequestFailure) -> bool | None:
+            now = self.node(node_uuid, whole=True)
+            if now.target_power_state is not None:
+                # Only one power action can be under way; if it is not ours we wait for it, and the check after it tells.
+                return True if before.target_power_state is None else None
+            if wanted is not None and now.power_state == wanted and now.last_error is None:
+                return True
+            if (
+                wanted is None
+                and now.updated_at != before.updated_at
+                and now.reservation is None
+                and now.last_error is None
+            ):
+                return True  # it has come and gone: a reboot leaves no other trace
+            self._blocked_or_raise(now, problem, doing)
+            if problem.failure is Failure.REJECTED:
+                raise NodeUnavailable(
+                    f"node {now.label} takes no {target.value!r}",
+                    reason=problem.reason,
+                    node_uuid=node_uuid,
+                    request_id=problem.request_id,
+                )
+            return None
+
+        self._write(
+            "PUT",
+            f"/nodes/{_part(node_uuid)}/states/power",
+            doing=doing,
+            read_back=read_back,
+            result=lambda _reply: True,
+            body=body,
+        )
+
+    def inject_nmi(self, node_uuid: str) -> None:
+        """The node's BMC was asked for a non-maskable interrupt. Sent again only when the first never arrived.
+
+        Raises:
+            NodeUnavailable: the node's management interface cannot, or its state does not allow it.
+        """
+        doing = f"sending an NMI to node {node_uuid}"
+
+        def read_back(problem: RequestFailure) -> bool | None:
+            now = self.node(node_uuid, fields=WATCH_FIELDS)
+            if problem.failure in (Failure.LOST, Failure.GARBLED, Failure.BROKEN):
+                # Nothing on the node shows an NMI, and a second one could hit the kernel while it writes its dump.
+                raise translated("Ironic", doing, problem) from problem
+            self._blocked_or_raise(now, problem, doing)
+            if problem.failure is Failure.REJECTED:
+                raise NodeUnavailable(
+                    f"node {now.label} takes no NMI",
+                    reason=problem.reason,
+                    node_uuid=node_uuid,
+                    request_id=problem.request_id,
+                )
+            return None
+
+        self._write(
+            "PUT",
+            f"/nodes/{_part(node_uuid)}/management/inject_nmi",
+            doing=doing,
+            read_back=read_back,
+            result=lambda _reply: True,
+            body={},
+        )
+
+    def _blocked_or_raise(self, now: Node, problem: RequestFailure, doing: str) -> None:
+        """Return if it is worth sending the request again; raise if the node says that it never will be taken."""
+        if problem.failure is not Failure.CONFLICT:
+            return
+        where = {"reason": problem.reason, "node_uuid": now.uuid, "request_id": problem.request_id}
+        if now.reservation is None and now.state in MAY_BE_UPDATED:
+            # Nobody holds the node now. A lock that has just gone explains a few such answers in a row, not many.
+            if problem.times >= SPURIOUS_CONFLICTS:
+                raise NodeUnavailable(f"Ironic refuses, {doing}", **where)
+        elif self.deadline.remaining_s <= LONGEST_PAUSE_S:
+            holder = f"{now.reservation} " if now.reservation else ""
+            raise NodeLocked(f"Ironic is busy with node {now.label} ({holder}{now.provision_state}), {doing}", **where)
+
+    def _known(self, fields: Sequence[str]) -> list[str]:
+        known = list(fields)
+        if self.features.has(Feature.HEALTH) and fields is not WATCH_FIELDS:
+            known.append("health")
+        if self.features.has(Feature.SERVICE):
+            known.append("service_step")
+        if self.features.has(Feature.SHARDS) and fields is FLEET_FIELDS:
+            known.append("shard")
+        return known
+
+    # VIFs
+
+    def attach_vif(
+        self, node_uuid: str, vif_id: str, *, port_uuid: str | None = None, port_group_uuid: str | None = None
+    ) -> None:
+        """The node's VIFs list this one.
+
+        Args:
+            node_uuid: the node.
+            vif_id: Neutron's port.
+            port_uuid: the NIC that it has to be on; None lets Ironic choose.
+            port_group_uuid: the bond that it has to be on.
+
+        Raises:
+            InterfaceFailed: Ironic refuses it: no free NIC, no such VIF, or no VIFs at all with this network interface.
+        """
+        doing = f"plugging VIF {vif_id} into node {node_uuid}"
+        body: dict[str, object] = {"id": vif_id}
+        if port_uuid is not None:
+            body["port_uuid"] = port_uuid
+        if port_group_uuid is not None:
+            body["portgroup_uuid"] = port_group_uuid
+
+        def read_back(problem: RequestFailure) -> bool | None:
+            if vif_id in self.vifs(node_uuid):
+                return True
+            self._vif_refused(node_uuid, problem, f"VIF {vif_id} could not be plugged")
+            return None
+
+        path = f"/nodes/{_part(node_uuid)}/vifs"
+        self._write("POST", path, doing=doing, read_back=read_back, result=lambda _reply: True, body=body)
+
+    def detach_vif(self, node_uuid: str, vif_id: str) -> None:
+        """The node's VIFs do not list this one.
+
+        Raises:
+            InterfaceFailed: Ironic refuses to let it go.
+        """
+        doing = f"unplugging VIF {vif_id} from node {node_uuid}"
+
+        def read_back(problem: RequestFailure) -> bool | None:
+            if vif_id not in self.vifs(node_uuid):
+                return True
+            self._vif_refused(node_uuid, problem, f"VIF {vif_id} could not be unplugged")
+            return None
+
+        path = f"/nodes/{_part(node_uuid)}/vifs/{_part(vif_id)}"
+        self._write("DELETE", path, doing=doing, read_back=read_back, result=lambda _reply: True)
+
+    def _vif_refused(self, node_uuid: str, problem: RequestFailure, message: str) -> None:
+        if problem.failure in (Failure.REJECTED, Failure.MISSING):
+            raise InterfaceFailed(message, reason=problem.reason, node_uuid=node_uuid, request_id=problem.request_id)
+        if problem.failure is Failure.CONFLICT:
+            self._blocked_or_raise(self.node(node_uuid, fields=WATCH_FIELDS), problem, message)
+
+    # Allocations
+
+    def allocation(self, name_or_uuid: str) -> Allocation | None:
+        """The allocation of that name or UUID, if Ironic shows one."""
+        path = f"/allocations/{_part(name_or_uuid)}"
+        return self._look_up(path, Allocation, doing=f"looking for allocation {name_or_uuid}")
+
+    def allocate(
+        self,
+        allocation_uuid: str,
+        *,
+        resource_class: str,
+        traits: Iterable[str] = (),
+        candidate_nodes: Sequence[str] | None = None,
+        name: str | None = None,
+        owner: str | None = None,
+        extra: Mapping[str, object] | None = None,
+        node: str | None = None,
+    ) -> Allocation:
+        """An allocation with this UUID is there; Ironic chooses the node behind our back, or takes the one given.
+
+        Raises:
+            InvalidRequest: the name is taken, or a value is no such thing.
+        """
+        body: dict[str, object] = {"uuid": allocation_uuid, "resource_class": resource_class, "traits": list(traits)}
+        optional = {"candidate_nodes": candidate_nodes, "name": name, "owner": owner, "extra": extra, "node": node}
+        body |= {key: value for key, value in optional.items() if value is not None}
+        doing = f"asking Ironic for a node of class {resource_class}"
+
+        def read_back(problem: RequestFailure) -> Allocation | None:
+            there = self.allocation(allocation_uuid)
+            if there is not None:
+                return there
+            if problem.failure is Failure.CONFLICT and name is not None:
+                namesake = self.allocation(name)
+                if namesake is not None:
+                    raise InvalidRequest(
+                        f"an instance is named {name!r} already",
+                        reason=f"allocation {namesake.uuid} on node {namesake.node_uuid}",
+                        advice="Choose another name, or destroy that instance first",
+                    )
+            return None
+
+        return self._write(
+            "POST",
+            "/allocations",
+            doing=doing,
+            read_back=read_back,
+            result=lambda reply: reply.decode(Allocation),
+            body=body,
+        )
+
+    def delete_allocation(self, allocation_uuid: str) -> None:
+        """The allocation is gone, and with it the claim on its node.
+
+        Raises:
+            NodeUnavailable: its node is deployed; tearing that down removes the allocation.
+        """
+        doing = f"deleting allocation {allocation_uuid}"
+
+        def read_back(problem: RequestFailure) -> bool | None:
+            there = self.allocation(allocation_uuid)
+            if there is None:
+                return True
+            if problem.failure is Failure.REJECTED:
+                raise NodeUnavailable(
+                    f"allocation {allocation_uuid} cannot be deleted", reason=problem.reason, node_uuid=there.node_uuid
+                )
+            return None
+
+        path = f"/allocations/{_part(allocation_uuid)}"
+        self._write("DELETE", path, doing=doing, read_back=read_back, result=lambda _reply: True)
+
+    # Volumes
+
+    def volume_connectors(self, node_uuid: str) -> list[VolumeConnector]:
+        """How the node reaches storage."""
+        query = {"node": node_uuid, "detail": "true"}
+        return self._read(
+            "/volume/connectors", _Connectors, doing=f"reading the volume connectors of node {node_uuid}", query=query
+        ).connectors
+
+    def volume_targets(self, node_uuid: str) -> list[VolumeTarget]:
+        """The volumes that the node has."""
+        query = {"node": node_uuid, "detail": "true"}
+        return self._read(
+            "/volume/targets", _Targets, doing=f"reading the volume targets of node {node_uuid}", query=query
+        ).targets
+
+    def add_volume_target(
+        self,
+        node_uuid: str,
+        *,
+        target_uuid: str,
+        volume_id: str,
+        volume_type: str,
+        boot_index: int,
+        properties: Secret[Mapping[str, object]],
+        extra: Mapping[str, object],
+    ) -> VolumeTarget:
+        """The node has this volume.
+
+        Args:
+            node_uuid: the node.
+            target_uuid: chosen by us, so that a lost reply leaves nothing that we cannot find.
+            volume_id: the volume.
+            volume_type: `iscsi`, `fibre_channel` ….
+            boot_index: 0 is what the node boots from.
+            properties: how to reach it; may hold CHAP secrets.
+            extra: our mark.
+
+        Raises:
+            NodeUnavailable: the node has another volume at that boot index, or takes none now.
+        """
+        doing = f"adding volume {volume_id} to node {node_uuid}"
+
+        def read_back(problem: RequestFailure) -> VolumeTarget | None:
+            targets = self.volume_targets(node_uuid)
+            for target in targets:
+                if target.uuid == target_uuid:
+                    return target
+            holder = next((target for target in targets if target.boot_index == boot_index), None)
+            if problem.failure is Failure.REJECTED or (problem.failure is Failure.CONFLICT and holder is not None):
+                raise NodeUnavailable(
+                    f"volume {volume_id} cannot be added to node {node_uuid}",
+                    reason=f"boot index {boot_index} is that of volume {holder.volume_id}"
+                    if holder
+                    else problem.reason,
+                    node_uuid=node_uuid,
+                    request_id=problem.request_id,
+                )
+            return None
+
+        return self._write(
+            "POST",
+            "/volume/targets",
+            doing=doing,
+            read_back=read_back,
+            result=lambda reply: reply.decode(VolumeTarget),
+            body={
+                "uuid": target_uuid,
+                "node_uuid": node_uuid,
+                "volume_id": volume_id,
+                "volume_type": volume_type,
+                "boot_index": boot_index,
+                "properties": properties,
+                "extra": dict(extra),
+            },
+        )
+
+    def remove_volume_target(self, node_uuid: str, target_uuid: str) -> None:
+        """The volume target is gone.
+
+        Raises:
+            NodeUnavailable: the node has to be powered off first.
+        """
+        doing = f"removing volume target {target_uuid} from node {node_uuid}"
+
+        def read_back(problem: RequestFailure) -> bool | None:
+            if all(target.uuid != target_uuid for target in self.volume_targets(node_uuid)):
+                return True
+            if problem.failure is Failure.REJECTED:
+                raise NodeUnavailable(
+                    f"volume target {target_uuid} cannot be removed",
+                    reason=problem.reason,
+                    node_uuid=node_uuid,
+                    request_id=problem.request_id,
+                )
+            return None
+
+        path = f"/volume/targets/{_part(target_uuid)}"
+        self._write("DELETE", path, doing=doing, read_back=read_back, result=lambda _reply: True)
+
+    # Consoles
+
+    def console(self, node_uuid: str) -> Console:
+        """The node's console, as it is now.
+
+        Raises:
+            NodeUnavailable: the node has none.
+        """
+        path = f"/nodes/{_part(node_uuid)}/states/console"
+        try:
+            return self._read(path, Console, doing=f"asking for the console of node {node_uuid}", may_be_missing=True)
+        except RequestRefused as refusal:
+            raise NodeUnavailable(
+                f"node {node_uuid} has no console",
+                reason=refusal.reason,
+                advice="Give the node a console interface (`baremetal node set --console-interface`)",
+                node_uuid=node_uuid,
+                request_id=refusal.request_id,
+            ) from refusal
+
+    def set_console(self, node_uuid: str, *, enabled: bool) -> None:
+        """Ironic has taken up the request to start or stop the console.
+
+        Raises:
+            NodeUnavailable: the node has none.
+        """
+        doing = f"{'starting' if enabled else 'stopping'} the console of node {node_uuid}"
+
+        def read_back(problem: RequestFailure) -> bool | None:
+            if self.console(node_uuid).console_enabled == enabled:
+                return True
+            if problem.failure is Failure.REJECTED:
+                raise NodeUnavailable(f"failed {doing}", reason=problem.reason, node_uuid=node_uuid)
+            return None
+
+        self._write(
+            "PUT",
+            f"/nodes/{_part(node_uuid)}/states/console",
+            doing=doing,
+            read_back=read_back,
+            result=lambda _reply: True,
+            query={"enabled": str(enabled).lower()},
+        )
+
+
+def _progress_of(node: Node) -> tuple[str | None, str | None, str | None]:
+    return node.provision_state, node.target_provision_state, node.provision_updated_at
+
+
+def _taken_away(now: Node, doing: str) -> NodeTakenAway:
+    return NodeTakenAway(
+        f"node {now.label} has come to carry instance {now.instance_uuid}, {doing}", node_uuid=now.uuid
+    )
+
+
+def _part(text: str) -> str:
+    """A name or UUID from outside as one part of a path."""
+    return quote(text, safe="")
+
+
+def _version(text: str | None) -> tuple[int, int] | None:
+    major, _, minor = (text or "").partition(".")
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
+
+
+def _revealed(value: object) -> object:
+    """The value as it goes to the wire."""
+    if isinstance(value, Secret):
+        return _revealed(value.reveal())
+    if isinstance(value, Mapping):
+        return {key: _revealed(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_revealed(part) for part in value]
+    return value

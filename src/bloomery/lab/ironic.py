@@ -1,0 +1,203 @@
+"""The lab's Ironic: its settings, its database, and the process to start.
+
+Ironic's own code and defaults, with three kinds of change: everything on loopback and in one folder; no authentication;
+and no waiting for what a virtual machine does at once.
+"""
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+from bloomery.lab.errors import LabError
+from bloomery.lab.images import IRONIC_SUBFOLDER
+from bloomery.lab.model import Options
+from bloomery.lab.service import Service, die_with_parent, tail
+from bloomery.lab.wait import answers
+
+PROVISIONING, CLEANING, RESCUING = "provisioning", "cleaning", "rescuing"
+
+_MKISOFS = """#!/bin/sh
+exec '{python}' -m bloomery.lab.mkisofs "$@"
+"""
+
+
+def prepare(
+    state: Path, *, port: int, options: Options, images_folder: Path, images_url: str, neutron_url: str | None
+) -> Service:
+    """Ironic's configuration and database are in the state folder; returns the process to start."""
+    folder = state / "ironic"
+    for name in (
+        "bin",
+        "tmp",
+        "images",
+        "master-images",
+        "master-isos",
+        "tftp",
+        "tftp-master",
+        "certificates",
+        "deploy-logs",
+    ):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    program = folder / "bin" / "mkisofs"
+    program.write_text(_MKISOFS.format(python=sys.executable))
+    program.chmod(0o755)
+    config = folder / "ironic.conf"
+    config.write_text(
+        _render(
+            _settings(
+                folder,
+                port=port,
+                options=options,
+                images_folder=images_folder,
+                images_url=images_url,
+                neutron_url=neutron_url,
+            )
+        )
+    )
+    _create_database(
+        folder / "ironic.sqlite", config=config, cache=state / "cache", log=state / "logs" / "ironic-db.log"
+    )
+    return Service(
+        name="ironic",
+        argv=(sys.executable, "-m", "bloomery.lab.conductor", "--config-file", str(config)),
+        environment={"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
+        is_ready=partial(answers, f"http://127.0.0.1:{port}/v1/drivers"),
+    )
+
+
+def _settings(
+    folder: Path, *, port: int, options: Options, images_folder: Path, images_url: str, neutron_url: str | None
+) -> dict[str, dict[str, object]]:
+    # Of the fake deploy's steps two wait this long (prepare and deploy), and only whole seconds are taken.
+    fake_deploy_delay_s = round(options.deploy_seconds / 2)
+    networks = ["neutron", "flat"] if neutron_url else ["noop"]
+    settings: dict[str, dict[str, object]] = {
+        "DEFAULT": {
+            "auth_strategy": "noauth",
+            "rpc_transport": "none",
+            "host": "lab",
+            "my_ip": "127.0.0.1",
+            "use_stderr": True,
+            "tempdir": folder / "tmp",
+            "state_path": folder,
+            "log_options": False,
+            "force_raw_images": False,
+            "enabled_hardware_types": ["redfish", "fake-hardware"],
+            "enabled_bios_interfaces": ["no-bios"],
+            "enabled_boot_interfaces": ["ipxe", "redfish-virtual-media", "fake"],
+            "enabled_console_interfaces": ["no-console", "fake"],
+            "enabled_deploy_interfaces": ["direct", "ramdisk", "fake"],
+            "enabled_firmware_interfaces": ["no-firmware"],
+            "enabled_inspect_interfaces": ["no-inspect", "redfish"],
+            "enabled_management_interfaces": ["redfish", "fake", "noop"],
+            "enabled_network_interfaces": [*networks, *({"noop"} - set(networks))],
+            "default_network_interface": networks[0],
+            "enabled_power_interfaces": ["redfish", "fake"],
+            "enabled_raid_interfaces": ["no-raid"],
+            "enabled_rescue_interfaces": ["agent", "fake", "no-rescue"],
+            "enabled_storage_interfaces": ["noop", "external", "fake"],
+            "enabled_vendor_interfaces": ["no-vendor"],
+            # Defaults per hardware type would otherwise be the first that the type lists.
+            "default_rescue_interface": "agent",
+        },
+        "oslo_concurrency": {"lock_path": folder / "tmp"},
+        "database": {"connection": f"sqlite:///{folder / 'ironic.sqlite'}"},
+        "api": {"host_ip": "127.0.0.1", "port": port, "public_endpoint": f"http://127.0.0.1:{port}"},
+        "conductor": {
+            "automated_clean": True,
+            "graceful_shutdown_timeout": 1,
+            # Each round asks every BMC.
+            "sync_power_state_interval": 60,
+            "power_state_change_timeout": 30,
+            "soft_power_off_timeout": 30,
+            "check_allocations_interval": 5,
+            "check_rescue_state_interval": 10,
+            "deploy_callback_timeout": 300 + options.deploy_seconds,
+            "clean_callback_timeout": 300,
+            "rescue_callback_timeout": 300,
+            "node_locked_retry_attempts": 3,
+            "file_url_allowed_paths": [images_folder],
+        },
+        "agent": {
+            "require_tls": False,
+            "certificates_path": folder / "certificates",
+            "deploy_logs_local_path": folder / "deploy-logs",
+            "image_download_source": "http",
+            "post_deploy_get_power_state_retries": 30,
+            "post_deploy_get_power_state_retry_interval": 1,
+            "command_wait_interval": 1,
+            "neutron_agent_poll_interval": 1,
+            "neutron_agent_status_retry_interval": 1,
+        },
+        "deploy": {
+            "http_url": f"{images_url}/{IRONIC_SUBFOLDER}",
+            "http_root": images_folder / IRONIC_SUBFOLDER,
+            "iso_master_path": folder / "master-isos",
+            # Hands the ISO's URL to the BMC as it is, instead of a copy.
+            "ramdisk_image_download_source": "http",
+            "default_boot_mode": "uefi",
+            "erase_devices_priority": 0,
+            "erase_devices_metadata_priority": 10,
+        },
+        "pxe": {
+            "images_path": folder / "images",
+            "instance_master_path": folder / "master-images",
+            "tftp_root": folder / "tftp",
+            "tftp_master_path": folder / "tftp-master",
+        },
+        "dhcp": {"dhcp_provider": "none"},
+        "redfish": {"auth_type": "basic", "post_boot_retry_delay": 1},
+        "fake": {"deploy_delay": fake_deploy_delay_s},
+        "service_catalog": {"auth_type": "none", "endpoint_override": f"http://127.0.0.1:{port}"},
+        "oslo_messaging_notifications": {"driver": "noop"},
+        "sensor_data": {"send_sensor_data": False},
+    }
+    if neutron_url:
+        settings["neutron"] = {
+            "auth_type": "none",
+            "endpoint_override": neutron_url,
+            "provisioning_network": PROVISIONING,
+            "cleaning_network": CLEANING,
+            "rescuing_network": RESCUING,
+        }
+    return settings
+
+
+def _render(settings: dict[str, dict[str, object]]) -> str:
+    lines = []
+    for section, values in settings.items():
+        lines.append(f"[{section}]")
+        for name, value in values.items():
+            lines.append(f"{name} = {','.join(map(str, value)) if isinstance(value, list) else value}")
+    return "\n".join(lines) + "\n"
+
+
+def _create_database(database: Path, *, config: Path, cache: Path, log: Path) -> None:
+    """The database exists with every table: copied if this version of Ironic made one here before, else created."""
+    cache.mkdir(exist_ok=True)
+    cached = cache / f"ironic-{importlib.metadata.version('ironic')}.sqlite"
+    if not cached.exists():
+        with log.open("wb") as output:
+            result = subprocess.run(  # noqa: S603
+                [sys.executable, "-c", _DBSYNC, "--config-file", str(config), "create_schema"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent,
+                check=False,
+            )
+        if result.returncode:
+            raise LabError(f"Ironic's database could not be created: {' '.join(tail(log, lines=1))} (see {log})")
+        # Moved in one piece, so that an interrupted run leaves no half database for the next one.
+        partial_copy = cached.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(database, partial_copy)
+        partial_copy.rename(cached)
+    else:
+        shutil.copyfile(cached, database)
+
+
+_DBSYNC = "import sys; from ironic.command.dbsync import main; sys.argv[0] = 'ironic-dbsync'; sys.exit(main())"

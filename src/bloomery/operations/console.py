@@ -1,0 +1,178 @@
+"""Consoles: started, found, stopped. One that is in use is not taken from its user unless that is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bloomery.engine import Step
+from bloomery.errors import ConsoleFailed, ConsoleInUse
+from bloomery.ironic import Console, Node
+from bloomery.operations.run import Options, Run, Services, carry_out
+
+# Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleAddress:
+    """Where a console is.
+
+    Attributes:
+        kind: `socat`, `shellinabox`, `vnc` ….
+        url: where it listens: `tcp://…`, `http://…`.
+    """
+
+    kind: str
+    url: str
+
+    @property
+    def is_serial(self) -> bool:
+        """Whether it is text."""
+        return self.kind in ("socat", "shellinabox")
+
+
+class ConsoleRun(Run):
+    """A console being started.
+
+    Attributes:
+        force: whether to take it from whoever uses it.
+        was: as it was found.
+    """
+
+    force: bool
+    was: Console = Console()
+    address: ConsoleAddress
+
+
+def enable(services: Services, node: Node, options: Options, *, force: bool = False) -> ConsoleAddress:
+    """The console runs; says where.
+
+    Args:
+        services: what to work on.
+        node: the node.
+        options: time, progress, cancellation.
+        force: starts it anew if it runs already, which throws out whoever uses it.
+
+    Raises:
+        NodeUnavailable: the node has none.
+        ConsoleFailed: it does not come up.
+    """
+    run = ConsoleRun("enable console", services, options, instance_uuid=node.instance_uuid)
+    run.node, run.force = node, force
+    carry_out(ENABLE, run)
+    return run.address
+
+
+def address(services: Services, node: Node, options: Options) -> ConsoleAddress | None:
+    """Where the console is, if it runs. Changes nothing.
+
+    Raises:
+        NodeUnavailable: the node has none.
+    """
+    run = Run("show console", services, options, instance_uuid=node.instance_uuid)
+    run.node = node
+    return _address_of(run.ironic.console(node.uuid))
+
+
+def disable(services: Services, node: Node, options: Options, *, force: bool = False) -> None:
+    """The console does not run.
+
+    Raises:
+        ConsoleInUse: it runs, so that somebody may be on it, and `force` was not given.
+        ConsoleFailed: it does not stop.
+    """
+    run = ConsoleRun("disable console", services, options, instance_uuid=node.instance_uuid)
+    run.node, run.force = node, force
+    carry_out(DISABLE, run)
+
+
+# Steps' bodies
+
+
+def look(run: ConsoleRun) -> None:
+    """How it stands is known. Changes nothing."""
+    run.was = run.ironic.console(run.node.uuid)
+
+
+def stop_if_forced(run: ConsoleRun) -> None:
+    """If it ran and is to be taken from its user, it does not run."""
+    if run.was.console_enabled and run.force:
+        run.commit()
+        _switch(run, enabled=False)
+
+
+def start(run: ConsoleRun) -> None:
+    """It runs, and its address is known."""
+    run.commit()
+    if not run.was.console_enabled or run.force:
+        _switch(run, enabled=True)
+    found = _address_of(run.ironic.console(run.node.uuid))
+    if found is None:
+        raise ConsoleFailed(
+            f"the console of node {run.node.label} runs, and Ironic does not say where",
+            advice="`--force` starts it anew",
+            node_uuid=run.node.uuid,
+        )
+    run.address = found
+
+
+def restore(run: ConsoleRun) -> None:
+    """It runs, or runs not, as it was found."""
+    if run.ironic.console(run.node.uuid).console_enabled != run.was.console_enabled:
+        _switch(run, enabled=run.was.console_enabled)
+
+
+def stop(run: ConsoleRun) -> None:
+    """It does not run."""
+    if not run.was.console_enabled:
+        return
+    if not run.force:
+        raise ConsoleInUse(
+            f"the console of node {run.node.label} is running, and somebody may be on it",
+            advice="`--force` stops it all the same",
+            node_uuid=run.node.uuid,
+        )
+    run.commit()
+    _switch(run, enabled=False)
+
+
+def _switch(run: ConsoleRun, *, enabled: bool) -> None:
+    """The console runs, or runs not.
+
+    Raises:
+        ConsoleFailed: Ironic tried and failed; says why.
+    """
+    run.ironic.set_console(run.node.uuid, enabled=enabled)
+
+    def settled() -> bool | None:
+        if run.ironic.console(run.node.uuid).console_enabled == enabled:
+            return True
+        node = run.ironic.node(run.node.uuid)
+        if node.reservation is None and node.last_error is not None:
+            raise ConsoleFailed(
+                f"the console of node {node.label} did not {'start' if enabled else 'stop'}",
+                reason=node.last_error,
+                node_uuid=node.uuid,
+            )
+        return None
+
+    doing = f"waiting for the console to {'start' if enabled else 'stop'}"
+    run.services.watch.poll(settled, deadline=run.deadline, doing=doing)
+
+
+def _address_of(console: Console) -> ConsoleAddress | None:
+    info = console.console_info
+    if not console.console_enabled or info is None or not info.url:
+        return None
+    return ConsoleAddress(kind=info.type or "unknown", url=info.url)
+
+
+ENABLE: tuple[Step[ConsoleRun], ...] = (
+    Step("look at console", look),
+    Step("stop console", stop_if_forced),
+    Step("start console", start, undo=restore),
+)
+
+DISABLE: tuple[Step[ConsoleRun], ...] = (
+    Step("look at console", look),
+    Step("stop console", stop, undo=restore),
+)

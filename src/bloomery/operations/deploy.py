@@ -1,0 +1,428 @@
+"""Deploy: a node runs the instance that was asked for; or, if that cannot be, it is as it was found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from bloomery.config_drive import ConfigDrive, MetaData, network_data_from_vifs
+from bloomery.engine import Step
+from bloomery.errors import (
+    AllocationFailed,
+    BloomeryError,
+    DeployFailed,
+    InvalidRequest,
+    NodeClaimed,
+    NodeNotFound,
+    NodeTakenAway,
+    NodeUnavailable,
+    NoNodeFits,
+    NotSupported,
+    OperationTimedOut,
+    ValidationFailed,
+)
+from bloomery.fleet import Fleet, Wanted, what_there_is, why_not
+from bloomery.ironic import Allocation, Node
+from bloomery.ironic.models import MARK
+from bloomery.operations import tear_down, vifs, volumes
+from bloomery.operations.request import DeployRequest, Guest, Image, Volume
+from bloomery.operations.run import Options, Run, Services, carry_out, take_back
+from bloomery.operations.vifs import GIVEN, PlannedVif
+from bloomery.secret import Secret
+from bloomery.states import WHILE_DEPLOYING, Meaning
+
+log = logging.getLogger(__name__)
+
+CLAIM_TIMEOUT_S = 60.0
+"""How long a node that somebody else has locked is waited for before it is anybody's: then another may do better."""
+MARK_TIMEOUT_S = 20.0
+"""How long the undoing of a deploy waits for cleaning, just to take our mark from the node."""
+MUST_VALIDATE = ("boot", "deploy", "management", "network", "power", "storage")
+"""The interfaces that a deploy goes through."""
+
+# Request
+
+
+class DeployRun(Run):
+    """A deploy under way."""
+
+    def __init__(self, services: Services, options: Options, request: DeployRequest) -> None:
+        super().__init__("deploy", services, options, instance_uuid=request.instance_uuid or str(uuid4()))
+        self.request = request
+        self.name = request.name or f"instance-{str(self.instance_uuid)[:8]}"
+        self.image = request.image
+        self.candidates: list[Node] = []
+        self.plan: list[PlannedVif] = []
+        self.vifs: list[tuple[PlannedVif, str]] = []
+        self.targets: dict[str, Volume] = volumes.numbered(request.volumes)
+        self.drive: Secret[Any] | None = None
+
+    def mark(self, **more: object) -> dict[str, object]:
+        """What is written on the node; all that an undo in another process needs to know."""
+        return super().mark(
+            name=self.name,
+            vifs={vif.vif_id: GIVEN for vif in self.plan if vif.vif_id is not None},
+            volumes={uuid: volume.volume_id for uuid, volume in self.targets.items()},
+            **more,
+        )
+
+
+def deploy(services: Services, request: DeployRequest, options: Options, *, keep_failed: bool = False) -> Node:
+    """A node runs the instance.
+
+    Args:
+        services: what to work on.
+        request: what is wanted.
+        options: time, progress, cancellation.
+        keep_failed: True leaves a failed deploy as it is, for somebody to look at; `destroy` cleans up after it.
+
+    Returns:
+        The node, active.
+
+    Raises:
+        RequestError, Conflict: the request cannot be met; nothing was changed.
+        ValidationFailed, DeployFailed: Ironic said no; the node is as it was, or on its way there through cleaning.
+        OperationTimedOut, OperationCancelled: likewise.
+        RollbackIncomplete: what was begun could not be undone; says what is left.
+    """
+    run = DeployRun(services, options, request)
+    carry_out(DEPLOY, run, undo_on_failure=not keep_failed)
+    return run.node
+
+
+# Steps' bodies, in their order
+
+
+def find_candidates(run: DeployRun) -> None:
+    """The node that was named can be had, or some nodes fit. Changes nothing."""
+    wanted = run.request.wanted
+    if run.request.node is not None:
+        run.node = _named_node(run, run.request.node, wanted)
+        run.candidates = [run.node]
+        return
+    filters: dict[str, str | bool] = {"provision_state": "available", "maintenance": False}
+    if wanted.resource_class is not None:
+        filters["resource_class"] = wanted.resource_class
+    fleet = Fleet()
+    fleet.read(run.ironic, filters)
+    run.candidates = fleet.fitting(wanted)
+    if not run.candidates:
+        raise no_node_fits(run, wanted)
+
+
+def _named_node(run: DeployRun, name: str, wanted: Wanted) -> Node:
+    node = run.ironic.find_node(name)
+    if node is None:
+        raise NodeNotFound(f"there is no node {name!r}")
+    refusals = why_not(node, wanted, instance_uuid=run.instance_uuid)
+    if not refusals:
+        return node
+    claimed = node.instance_uuid is not None and node.instance_uuid != run.instance_uuid
+    raise (NodeClaimed if claimed else NodeUnavailable)(
+        f"node {node.label} cannot be had",
+        reason="; ".join(refusals),
+        advice="`bloomery nodes` shows which nodes are free",
+        node_uuid=node.uuid,
+    )
+
+
+def no_node_fits(run: Run, wanted: Wanted) -> NoNodeFits:
+    """The error that says, of each node, why it cannot be had, and what there is instead."""
+    fleet = Fleet()
+    fleet.read(run.ironic)
+    refusals = {node.label: why_not(node, wanted) for node in fleet.nodes}
+    asked = [f"resource class {wanted.resource_class}" if wanted.resource_class else ""]
+    asked += [f"trait {trait}" for trait in wanted.traits]
+    asked += [f"capability {name}:{value}" for name, value in wanted.capabilities.items()]
+    return NoNodeFits(
+        f"no node fits {', '.join(part for part in asked if part) or 'the request'}",
+        reason=what_there_is(fleet.nodes, wanted),
+        advice=_emptied_by(fleet.nodes, wanted),
+        refusals=refusals,
+    )
+
+
+def _emptied_by(nodes: Sequence[Node], wanted: Wanted) -> str | None:
+    """Which condition, taken after those before it, left no node."""
+    left = list(nodes)
+    conditions = [("the resource class", Wanted(resource_class=wanted.resource_class))]
+    conditions += [(f"trait {trait}", Wanted(traits=(trait,))) for trait in wanted.traits]
+    conditions += [
+        (f"capability {name}", Wanted(capabilities={name: value})) for name, value in wanted.capabilities.items()
+    ]
+    conditions += [
+        ("the owner", Wanted(owner=wanted.owner)),
+        ("the conductor group", Wanted(conductor_group=wanted.conductor_group)),
+        ("the list of candidates", Wanted(candidates=wanted.candidates)),
+    ]
+    available = {node.uuid for node in nodes if not why_not(node, Wanted())}
+    for words, condition in conditions:
+        fits = [node for node in left if not _without_availability(node, condition)]
+        if left and not fits:
+            return f"It is {words} that leaves none of {len(left)}"
+        left = fits
+    if left and not any(node.uuid in available for node in left):
+        return f"{len(left)} would fit, but none of them is free"
+    return None
+
+
+def _without_availability(node: Node, condition: Wanted) -> bool:
+    return len(why_not(node, condition)) > len(why_not(node, Wanted()))
+
+
+def check_request(run: DeployRun) -> None:
+    """Everything that the request names is there and can be had. Changes nothing."""
+    if run.image is not None and run.image.source is not None and not run.image.is_url:
+        if run.services.glance is None:
+            raise NotSupported(
+                f"image {run.image.source!r} is no URL",
+                reason="and this cloud has no Glance that could know it",
+                advice="Give a URL and a checksum",
+            )
+        found = run.services.glance.within(run.deadline).image(run.image.source)
+        run.image = Image(
+            source=found.id,
+            kernel=run.image.kernel or found.kernel_id,
+            ramdisk=run.image.ramdisk or found.ramdisk_id,
+            is_partition=run.image.is_partition or found.kernel_id is not None,
+        )
+    run.plan = vifs.plan(run, run.request.nics)
+    if run.has_node:
+        run.plan = vifs.place(run, run.request.nics, run.plan)
+    if run.request.guest.config_drive:
+        _drive(run, ()).as_payload()  # what does not fit is said before anything is changed
+
+
+def claim_node(run: DeployRun) -> None:
+    """The node carries our instance and our mark, and nothing that is somebody else's."""
+    run.commit()
+    short = run.deadline.shorter(CLAIM_TIMEOUT_S)
+    if run.request.node is not None:
+        run.node = run.services.ironic.within(short).claim(run.node, str(run.instance_uuid), run.mark())
+    else:
+        allocation = _allocate(run)
+        run.node = run.ironic.node(str(allocation.node_uuid))
+        run.node = run.ironic.update(
+            run.node,
+            [{"op": "add", "path": f"/extra/{MARK}", "value": run.mark()}],
+            is_so=lambda now: now.mark is not None,
+            doing=f"marking node {run.node.label}",
+        )
+        if run.request.nics:
+            run.plan = vifs.place(run, run.request.nics, run.plan)
+    vifs.refuse_leftovers(run, [vif.vif_id for vif in run.plan if vif.vif_id is not None])
+    if run.node.storage_interface not in (None, "noop"):
+        _refuse_foreign_volumes(run)
+
+
+def _allocate(run: DeployRun) -> Allocation:
+    """An allocation of ours that Ironic has given a node."""
+    request = run.request
+    allocation = run.ironic.allocate(
+        str(run.instance_uuid),
+        resource_class=str(request.wanted.resource_class),
+        traits=request.wanted.traits,
+        candidate_nodes=[node.uuid for node in run.candidates],
+        name=request.name,
+        owner=request.owner,
+        extra={MARK: run.mark()},
+    )
+
+    def settled() -> Allocation | None:
+        now = run.ironic.allocation(allocation.uuid)
+        if now is None:
+            raise AllocationFailed("the allocation has vanished", reason="somebody deleted it")
+        return now if now.state in ("active", "error") else None
+
+    allocation = run.services.watch.poll(settled, deadline=run.deadline, doing="waiting for Ironic to choose a node")
+    if allocation.state == "error":
+        raise AllocationFailed(
+            "Ironic found no node", reason=allocation.last_error, advice="Others may have been faster; try again"
+        )
+    return allocation
+
+
+def _refuse_foreign_volumes(run: DeployRun) -> None:
+    for target in run.ironic.volume_targets(run.node.uuid):
+        if target.uuid not in run.targets:
+            raise NodeUnavailable(
+                f"node {run.node.label} has volume {target.volume_id} of somebody else",
+                reason="an instance on it would see another tenant's data",
+                advice=f"See whose it is, then `baremetal volume target delete {target.uuid}`",
+                node_uuid=run.node.uuid,
+            )
+
+
+def release_node(run: DeployRun) -> None:
+    """The node, if there is one, carries neither the instance nor our mark; the allocation, if there is one, is gone."""
+    if not run.has_node:
+        node = run.ironic.node_of(str(run.instance_uuid))
+        if node is not None:
+            run.node = node
+    if run.has_node:
+        _wait_shortly_for_cleaning(run)
+        tear_down.release_node(run)
+    if run.request.node is None and run.ironic.allocation(str(run.instance_uuid)) is not None:
+        run.ironic.delete_allocation(str(run.instance_uuid))
+
+
+def _wait_shortly_for_cleaning(run: DeployRun) -> None:
+    """Where cleaning takes a moment only, it is awaited, so that not even our mark is left."""
+    patient = run.deadline
+    run.deadline = patient.shorter(MARK_TIMEOUT_S)
+    try:
+        tear_down.wait_for_cleaning(run)
+    except (OperationTimedOut, NodeTakenAway):
+        log.info("node %s is still being cleaned; our mark stays on it until it is claimed again", run.node.label)
+    finally:
+        run.deadline = patient
+
+
+def create_vifs(run: DeployRun) -> None:
+    """Every VIF of the request exists in Neutron."""
+    run.vifs = vifs.create(run, run.plan, run.name) if run.plan else []
+
+
+def plug_vifs(run: DeployRun) -> None:
+    """Every VIF of the request is on a NIC of the node."""
+    vifs.plug(run, run.vifs)
+
+
+def add_volumes(run: DeployRun) -> None:
+    """The node has every volume of the request."""
+    volumes.add(run, run.targets)
+
+
+def write_instance_info(run: DeployRun) -> None:
+    """Ironic knows all about the instance, and nothing about a former one. Taken back by the release of the node."""
+    info = run.request.to_instance_info(image=run.image, name=run.name)
+    run.node = run.ironic.update(
+        run.node,
+        [{"op": "add", "path": "/instance_info", "value": info}],
+        is_so=lambda now: now.instance_info == info,
+        doing=f"writing the instance_info of node {run.node.label}",
+    )
+
+
+def validate_node(run: DeployRun) -> None:
+    """Every interface that the deploy goes through accepts it."""
+    said = run.ironic.validation(run.node.uuid)
+    refusals = [f"{name}: {said[name].reason}" for name in MUST_VALIDATE if name in said and said[name].result is False]
+    if refusals:
+        raise ValidationFailed(
+            f"node {run.node.label} does not accept the request", reason="; ".join(refusals), node_uuid=run.node.uuid
+        )
+
+
+def build_config_drive(run: DeployRun) -> None:
+    """The config drive is ready to be sent."""
+    if run.request.guest.config_drive:
+        run.drive = _drive(run, [vif_id for _, vif_id in run.vifs]).as_payload(prefer_image=run.request.guest.as_image)
+
+
+def _drive(run: DeployRun, vif_ids: Sequence[str]) -> ConfigDrive:
+    return config_drive(run, run.request.guest, run.name, vif_ids, project_id=run.request.owner)
+
+
+def config_drive(run: Run, guest: Guest, name: str, vif_ids: Sequence[str], *, project_id: str | None) -> ConfigDrive:
+    """The config drive of the instance, with network data for these VIFs."""
+    network_data = network_data_from_vifs(vifs.on_nics(run, vif_ids), dhcp=guest.dhcp) if vif_ids else None
+    return ConfigDrive(
+        meta_data=MetaData(
+            uuid=str(run.instance_uuid),
+            name=name,
+            public_keys={f"key{number}": key for number, key in enumerate(guest.ssh_keys)},
+            project_id=project_id,
+            admin_pass=guest.admin_password,
+            meta=guest.meta,
+        ),
+        user_data=guest.user_data,
+        network_data=network_data,
+        vendor_data=guest.vendor_data,
+        content=guest.files,
+    )
+
+
+def request_deploy(run: DeployRun) -> None:
+    """Ironic deploys the node."""
+    run.ironic.provision(run.node, "active", config_drive=run.drive, deploy_steps=run.request.deploy_steps)
+
+
+def await_active(run: DeployRun) -> None:
+    """The node is active, and ours."""
+    node = run.wait_for(WHILE_DEPLOYING, "deploying", DeployFailed)
+    if node.instance_uuid != run.instance_uuid:
+        raise NodeTakenAway(
+            f"node {node.label} is active, but carries instance {node.instance_uuid or 'none'}", node_uuid=node.uuid
+        )
+
+
+Undo = Callable[[Run], None]
+
+
+def _if_node(undo: Undo) -> Undo:
+    """The undo, for a run that may have failed before it had a node."""
+
+    def with_node(run: Run) -> None:
+        if run.has_node:
+            undo(run)
+
+    return with_node
+
+
+DEPLOY: tuple[Step[DeployRun], ...] = (
+    Step("find node", find_candidates),
+    Step("check request", check_request),
+    Step("claim node", claim_node, undo=release_node),
+    Step("create VIFs", create_vifs, undo=tear_down.delete_our_ports),
+    Step("plug VIFs", plug_vifs, undo=_if_node(tear_down.unplug_our_vifs)),
+    Step("add volume targets", add_volumes, undo=_if_node(tear_down.remove_our_volumes)),
+    Step("write instance_info", write_instance_info),  # cleared by the release of the node, in the same change
+    Step("validate node", validate_node),
+    Step("build config drive", build_config_drive),
+    Step("request deploy", request_deploy, undo=_if_node(tear_down.tear_down_node)),
+    Step("wait for active", await_active),
+)
+
+# For a process that finds a deploy which another has left
+
+
+def resume(services: Services, node: Node, options: Options) -> Node:
+    """A deploy that another process began is brought to its end: the node is active, or free.
+
+    Ironic alone knows how far it came. If it has taken the deploy up, that is followed; if not, what was begun is undone,
+    because the request, with its secrets, died with its process.
+
+    Raises:
+        InvalidRequest: the node carries no instance of ours.
+        DeployFailed: the deploy ended in failure, and was undone.
+    """
+    if node.mark is None:
+        raise InvalidRequest(f"node {node.label} carries no instance of ours", node_uuid=node.uuid)
+    run = left_behind(services, node, options)
+    run.commit()
+    if WHILE_DEPLOYING[node.state] is Meaning.TAKEN_AWAY:
+        take_back(DEPLOY, run)
+        return run.node
+    try:
+        await_active(run)
+    except BloomeryError:
+        take_back(DEPLOY, run)
+        raise
+    return run.node
+
+
+def left_behind(services: Services, node: Node, options: Options) -> DeployRun:
+    """The run of a deploy of which only the node, with our mark, is left."""
+    mark: Mapping[str, Any] = node.any_mark or {}
+    request = DeployRequest(
+        image=Image(source="unknown"),
+        node=node.uuid,
+        instance_uuid=str(mark.get("instance_uuid")),
+        name=str(mark["name"]) if mark.get("name") else None,
+    )
+    run = DeployRun(services, options, request)
+    run.node = node
+    return run

@@ -1,0 +1,437 @@
+"""The VIFs of an instance: planned, created, plugged, unplugged, deleted, and described. Parts of several operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from bloomery.config_drive import FixedIp as DriveFixedIp
+from bloomery.config_drive import NicPort, NicPortGroup, Route, VifOnNic
+from bloomery.errors import InterfaceFailed, InvalidRequest, NodeUnavailable, NotFound, VifInUse
+from bloomery.ironic import Node, Port, PortGroup
+from bloomery.neutron import NeutronPort, Subnet
+from bloomery.operations.request import Nic
+from bloomery.operations.run import Run, as_mapping
+
+GIVEN, CREATED = "given", "created"
+"""What the mark says of a VIF: it was handed to us and is only unplugged, or we created it and delete it."""
+
+_UNBOUND = (None, "", "unbound", "binding_failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedVif:
+    """A VIF that is to be plugged.
+
+    Attributes:
+        words: what a person calls it.
+        vif_id: Neutron's port, if it exists.
+        network_id: where it is.
+        fixed_ips: what Neutron is asked for, where it is to be created.
+        security_group_ids: None leaves the project's default.
+        port_uuid: the NIC that it has to be on.
+        port_group_uuid: the bond that it has to be on.
+    """
+
+    words: str
+    vif_id: str | None
+    network_id: str
+    fixed_ips: tuple[Mapping[str, str], ...] = ()
+    security_group_ids: tuple[str, ...] | None = None
+    port_uuid: str | None = None
+    port_group_uuid: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluggedVif:
+    """A VIF that is plugged into an instance's node.
+
+    Attributes:
+        vif_id: Neutron's port.
+        name: its name; None where Neutron was not asked, or does not show it.
+        network_id: where it is.
+        network: that network's name.
+        mac: its MAC address, which is the NIC's.
+        addresses: its fixed IPs.
+        security_groups: ids.
+        on: name, or MAC address, of the NIC or bond that it is on.
+        is_bond: whether that is a bond.
+        created: whether we created it, and so delete it with the instance.
+        is_bound: whether Neutron has bound it.
+    """
+
+    vif_id: str
+    name: str | None = None
+    network_id: str | None = None
+    network: str | None = None
+    mac: str | None = None
+    addresses: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    on: str | None = None
+    is_bond: bool = False
+    created: bool = False
+    is_bound: bool | None = None
+
+
+def plan(run: Run, nics: Sequence[Nic]) -> list[PlannedVif]:
+    """What each NIC of the request means in Neutron. Changes nothing.
+
+    Raises:
+        RequestError, Conflict: a network, subnet, VIF or security group is not there, or cannot be had.
+    """
+    return [_planned(run, nic) for nic in nics]
+
+
+def _planned(run: Run, nic: Nic) -> PlannedVif:
+    neutron = run.neutron
+    if nic.vif is not None:
+        port = neutron.port(nic.vif)
+        refuse_vif_of_others(run, port)
+        return PlannedVif(words=nic.words, vif_id=port.id, network_id=port.network_id)
+    groups = tuple(neutron.security_group(group).id for group in nic.security_groups) or None
+    if nic.subnet is not None:
+        subnet = neutron.subnet(nic.subnet)
+        address = {"subnet_id": subnet.id}
+        if nic.fixed_ip is not None:
+            _subnet_with(nic.fixed_ip, [subnet], nic.words)
+            address["ip_address"] = nic.fixed_ip
+        return PlannedVif(
+            words=nic.words,
+            vif_id=None,
+            network_id=subnet.network_id,
+            fixed_ips=(address,),
+            security_group_ids=groups,
+        )
+    network = neutron.network(str(nic.network))
+    addresses: tuple[Mapping[str, str], ...] = ()
+    if nic.fixed_ip is not None:
+        subnet = _subnet_with(nic.fixed_ip, neutron.subnets_of(network.id), nic.words)
+        addresses = ({"subnet_id": subnet.id, "ip_address": nic.fixed_ip},)
+    return PlannedVif(
+        words=nic.words, vif_id=None, network_id=network.id, fixed_ips=addresses, security_group_ids=groups
+    )
+
+
+def _subnet_with(address: str, subnets: Sequence[Subnet], words: str) -> Subnet:
+    for subnet in subnets:
+        if ip_address(address) in ip_network(subnet.cidr):
+            return subnet
+    raise InvalidRequest(
+        f"fixed IP {address} is not on {words}",
+        reason=f"its subnets are {', '.join(subnet.cidr for subnet in subnets) or 'none at all'}",
+        advice="Give an address of one of them",
+    )
+
+
+def refuse_vif_of_others(run: Run, port: NeutronPort) -> None:
+    """A VIF that is plugged elsewhere, or belongs to another machine, is refused, not stolen.
+
+    Raises:
+        VifInUse: says who has it.
+    """
+    here = run.node.uuid if run.has_node else None
+    if port.device_id and port.device_id != run.instance_uuid:
+        raise VifInUse(f"VIF {port.label} belongs to device {port.device_id}", advice="Give a VIF that is free")
+    if port.host_id and port.host_id != here and port.vif_type not in _UNBOUND:
+        raise VifInUse(
+            f"VIF {port.label} is plugged into {port.host_id}", advice="Unplug it there first, or give another"
+        )
+
+
+def place(run: Run, nics: Sequence[Nic], planned: Sequence[PlannedVif]) -> list[PlannedVif]:
+    """The plan with the NICs and bonds of the node that the request names. Changes nothing.
+
+    Raises:
+        InvalidRequest: the node has no such NIC, too few of them, or a bond that cannot carry a VIF.
+    """
+    if not nics:
+        return []
+    ports, groups = run.ironic.ports(run.node.uuid), run.ironic.port_groups(run.node.uuid)
+    room = len(ports) + len(groups)
+    if len(nics) > room:
+        raise InvalidRequest(
+            f"node {run.node.label} cannot take {len(nics)} VIFs",
+            reason=f"it has {len(ports)} NICs and {len(groups)} bonds",
+            advice="Ask for fewer VIFs, or for another node",
+        )
+    return [_placed(run.node, nic, vif, ports, groups) for nic, vif in zip(nics, planned, strict=True)]
+
+
+def _placed(node: Node, nic: Nic, vif: PlannedVif, ports: list[Port], groups: list[PortGroup]) -> PlannedVif:
+    if nic.on is None:
+        return vif
+    for group in groups:
+        if nic.on in (group.uuid, group.name, group.address):
+            _check_bond(group, ports)
+            return _replace(vif, port_group_uuid=group.uuid)
+    for port in ports:
+        if nic.on.lower() in (port.uuid, port.name, port.address.lower()) or nic.on == port.name:
+            return _replace(vif, port_uuid=port.uuid)
+    there = [group.name or group.uuid for group in groups] + [port.name or port.address for port in ports]
+    raise InvalidRequest(
+        f"node {node.label} has no NIC {nic.on!r}",
+        reason=f"it has {', '.join(there) or 'none'}",
+        advice="Name one of them",
+    )
+
+
+def _check_bond(group: PortGroup, ports: Iterable[Port]) -> None:
+    members = [port for port in ports if port.portgroup_uuid == group.uuid]
+    if not members:
+        raise InvalidRequest(f"bond {group.name or group.uuid} has no members", advice="Choose another NIC")
+    wires = {port.physical_network for port in members}
+    if len(wires) > 1:
+        listed = ", ".join(f"{port.name or port.address} on {port.physical_network or 'none'}" for port in members)
+        raise InvalidRequest(
+            f"bond {group.name or group.uuid} cannot carry a VIF",
+            reason=f"its members are on different physical networks: {listed}",
+            advice="Correct the members' physical_network, or choose another NIC",
+        )
+
+
+def _replace(vif: PlannedVif, *, port_uuid: str | None = None, port_group_uuid: str | None = None) -> PlannedVif:
+    return PlannedVif(
+        words=vif.words,
+        vif_id=vif.vif_id,
+        network_id=vif.network_id,
+        fixed_ips=vif.fixed_ips,
+        security_group_ids=vif.security_group_ids,
+        port_uuid=port_uuid,
+        port_group_uuid=port_group_uuid,
+    )
+
+
+def create(run: Run, planned: Sequence[PlannedVif], name: str, *, first: int = 0) -> list[tuple[PlannedVif, str]]:
+    """Every planned VIF exists; with each, Neutron's id of it.
+
+    Args:
+        run: the operation.
+        planned: what is wanted.
+        name: the instance's name, from which the VIFs get theirs.
+        first: the number in the first VIF's name.
+    """
+    created: list[tuple[PlannedVif, str]] = []
+    for number, vif in enumerate(planned, first):
+        vif_id = vif.vif_id
+        if vif_id is None:
+            port = run.neutron.create_port(
+                instance_uuid=str(run.instance_uuid),
+                name=f"{name}-{number}",
+                network_id=vif.network_id,
+                fixed_ips=vif.fixed_ips,
+                security_group_ids=vif.security_group_ids,
+            )
+            vif_id = port.id
+        created.append((vif, vif_id))
+    return created
+
+
+def plug(run: Run, vifs: Sequence[tuple[PlannedVif, str]]) -> None:
+    """Ironic lists every one of the VIFs.
+
+    Raises:
+        InterfaceFailed: Ironic refuses one, or takes it and does not list it.
+    """
+    if not vifs:
+        return
+    for vif, vif_id in vifs:
+        run.ironic.attach_vif(run.node.uuid, vif_id, port_uuid=vif.port_uuid, port_group_uuid=vif.port_group_uuid)
+    listed = run.ironic.vifs(run.node.uuid)
+    for vif, vif_id in vifs:
+        if vif_id not in listed:
+            raise InterfaceFailed(
+                f"the VIF on {vif.words} is not plugged, although Ironic took it",
+                reason=f"node {run.node.label} has the network interface {run.node.network_interface!r}",
+                advice="VIFs need `flat` or `neutron`",
+                node_uuid=run.node.uuid,
+            )
+
+
+def marked(mark: Mapping[str, Any] | None) -> dict[str, str]:
+    """The VIFs that the mark names, and whether each was given or created."""
+    return {str(vif): str(kind) for vif, kind in as_mapping(as_mapping(mark).get("vifs")).items()}
+
+
+def ours(run: Run, mark: Mapping[str, Any] | None) -> dict[str, str]:
+    """Every VIF that is ours to unplug: those that the mark names, and those that Neutron says we created."""
+    known = marked(mark)
+    if run.has_neutron and run.instance_uuid is not None:
+        known |= {
+            port.id: CREATED
+            for port in run.neutron.ports_of(run.instance_uuid)
+            if port.was_created_for(run.instance_uuid)
+        }
+    return known
+
+
+def unplug(run: Run, vif_ids: Iterable[str]) -> None:
+    """Ironic lists none of these VIFs on the node. Those that it did not list are left alone.
+
+    Raises:
+        InterfaceFailed: Ironic does not let one go.
+    """
+    wanted = set(vif_ids)
+    if not wanted:
+        return
+    for vif_id in run.ironic.vifs(run.node.uuid):
+        if vif_id in wanted:
+            run.ironic.detach_vif(run.node.uuid, vif_id)
+
+
+def delete_created(
+    run: Run, mark: Mapping[str, Any] | None = None, *, only: Callable[[str], bool] = lambda _vif_id: True
+) -> None:
+    """None of the VIFs that we created for the instance is there.
+
+    Args:
+        run: the operation.
+        mark: names VIFs that were created for the instance, by us or by whom we took it over from.
+        only: which of them, by id.
+    """
+    if not run.has_neutron or run.instance_uuid is None:
+        return
+    for vif_id, kind in ours(run, mark).items():
+        if kind == CREATED and only(vif_id):
+            run.neutron.delete_port(vif_id)
+
+
+def refuse_leftovers(run: Run, expected: Iterable[str]) -> None:
+    """The node has no VIF but the expected ones; those that a former instance of ours left are unplugged.
+
+    Raises:
+        NodeUnavailable: it has a VIF of somebody else's.
+    """
+    former = run.node.any_mark
+    left_by_us = marked(former) if former is not None and former.get("instance_uuid") != run.instance_uuid else {}
+    for vif_id in set(run.ironic.vifs(run.node.uuid)) - set(expected):
+        if vif_id not in left_by_us:
+            raise NodeUnavailable(
+                f"node {run.node.label} has VIF {vif_id} of somebody else",
+                reason="an instance on it would be wired to another tenant's network",
+                advice=f"See whose it is, then `baremetal node vif detach {run.node.uuid} {vif_id}`",
+                node_uuid=run.node.uuid,
+            )
+        run.ironic.detach_vif(run.node.uuid, vif_id)
+
+
+def describe(run: Run, node: Node) -> list[PluggedVif]:
+    """The VIFs on the node, with what Ironic and Neutron tell of them."""
+    try:
+        vif_ids = run.ironic.vifs(node.uuid)
+    except NotFound:
+        return []
+    if not vif_ids:
+        return []
+    on: dict[str, tuple[str, bool]] = {}
+    for port in run.ironic.ports(node.uuid):
+        if port.vif_id is not None:
+            on[port.vif_id] = (port.name or port.address, False)
+    for group in run.ironic.port_groups(node.uuid):
+        if group.vif_id is not None:
+            on[group.vif_id] = (group.name or group.address or group.uuid, True)
+    ports = {port.id: port for port in run.neutron.ports(vif_ids)} if run.has_neutron else {}
+    names = {network.id: network.name for network in run.neutron.networks()} if ports else {}
+    kinds = marked(node.mark)
+    if node.instance_uuid is not None:
+        kinds |= {port.id: CREATED for port in ports.values() if port.was_created_for(node.instance_uuid)}
+    return [_described(vif_id, ports.get(vif_id), on.get(vif_id), names, kinds.get(vif_id)) for vif_id in vif_ids]
+
+
+def _described(
+    vif_id: str, port: NeutronPort | None, on: tuple[str, bool] | None, networks: Mapping[str, str], kind: str | None
+) -> PluggedVif:
+    place, is_bond = on if on is not None else (None, False)
+    if port is None:
+        return PluggedVif(vif_id=vif_id, on=place, is_bond=is_bond, created=kind == CREATED)
+    return PluggedVif(
+        vif_id=vif_id,
+        name=port.name or None,
+        network_id=port.network_id,
+        network=networks.get(port.network_id) or None,
+        mac=port.mac_address,
+        addresses=tuple(address.ip_address for address in port.fixed_ips),
+        security_groups=tuple(port.security_groups),
+        on=place,
+        is_bond=is_bond,
+        created=kind == CREATED,
+        is_bound=port.vif_type not in _UNBOUND,
+    )
+
+
+def on_nics(run: Run, vif_ids: Sequence[str]) -> list[VifOnNic]:
+    """The VIFs as the network data of a config drive needs them, in the given order, trunks' sub-ports behind theirs."""
+    if not vif_ids:
+        return []
+    ports = run.ironic.ports(run.node.uuid)
+    nics = _nics(ports, run.ironic.port_groups(run.node.uuid))
+    vifs = {port.id: port for port in run.neutron.ports(vif_ids)}
+    riders: dict[str, list[tuple[NeutronPort, int]]] = {}
+    for vif in vifs.values():
+        subs = vif.trunk_details.sub_ports if vif.trunk_details is not None else []
+        found = {port.id: port for port in run.neutron.ports([sub.port_id for sub in subs])}
+        riders[vif.id] = [(found[sub.port_id], sub.segmentation_id) for sub in subs if sub.port_id in found]
+    everything = [*vifs.values(), *(vif for subs in riders.values() for vif, _ in subs)]
+    subnets = {
+        subnet.id: subnet
+        for subnet in run.neutron.subnets([address.subnet_id for vif in everything for address in vif.fixed_ips])
+    }
+    mtus = {network.id: network.mtu for network in run.neutron.networks()}
+    placed: list[VifOnNic] = []
+    for vif_id in vif_ids:
+        if vif_id not in vifs or vif_id not in nics:
+            raise InterfaceFailed(
+                f"VIF {vif_id} is on no NIC of node {run.node.label}, although it was plugged", node_uuid=run.node.uuid
+            )
+        for vif, vlan_id in [(vifs[vif_id], None), *riders[vif_id]]:
+            placed.append(_on_nic(vif, nics[vif_id], vlan_id, subnets, mtus))
+    return placed
+
+
+def _nics(ports: Iterable[Port], groups: Iterable[PortGroup]) -> dict[str, NicPort | NicPortGroup]:
+    ports = list(ports)
+    nics: dict[str, NicPort | NicPortGroup] = {
+        port.vif_id: NicPort(port.address) for port in ports if port.vif_id is not None
+    }
+    for group in groups:
+        if group.vif_id is not None:
+            nics[group.vif_id] = NicPortGroup(
+                members=tuple(port.address for port in ports if port.portgroup_uuid == group.uuid),
+                mode=group.mode,
+                properties=group.properties,
+                address=group.address,
+            )
+    return nics
+
+
+def _on_nic(
+    vif: NeutronPort,
+    nic: NicPort | NicPortGroup,
+    vlan_id: int | None,
+    subnets: Mapping[str, Subnet],
+    mtus: Mapping[str, int | None],
+) -> VifOnNic:
+    addresses = []
+    for address in vif.fixed_ips:
+        subnet = subnets[address.subnet_id]
+        addresses.append(
+            DriveFixedIp(
+                ip_address=address.ip_address,
+                cidr=subnet.cidr,
+                gateway_ip=subnet.gateway_ip,
+                enable_dhcp=subnet.enable_dhcp,
+                ipv6_address_mode=subnet.ipv6_address_mode,
+                host_routes=tuple(Route(route.destination, route.nexthop) for route in subnet.host_routes),
+                dns_nameservers=tuple(subnet.dns_nameservers),
+            )
+        )
+    return VifOnNic(
+        vif_id=vif.id,
+        network_id=vif.network_id,
+        mac=vif.mac_address or nic.macs[0],
+        nic=nic,
+        mtu=mtus.get(vif.network_id) or 1500,
+        vlan_id=vlan_id,
+        fixed_ips=tuple(addresses),
+    )

@@ -1,0 +1,116 @@
+"""A request is sent until its effect is certain, or until it is certain that it will have none."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
+
+from bloomery.deadline import Deadline
+from bloomery.errors import (
+    AccessDenied,
+    BloomeryError,
+    OperationTimedOut,
+    RequestRefused,
+    ServiceTooOld,
+    ServiceUnavailable,
+    UnexpectedReply,
+)
+from bloomery.rest.failures import POLICY, Decision, Failure, Kind, RequestFailure
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 8.0
+LEAST_REQUEST_S = 10.0
+"""What a single request may take even where an outage is not borne for long: a busy Ironic is slow, not away."""
+
+
+def certainly(
+    service: str,
+    doing: str,
+    send: Callable[[float], T],
+    *,
+    deadline: Deadline,
+    kind: Kind = Kind.READ,
+    read_back: Callable[[RequestFailure], T | None] | None = None,
+) -> T:
+    """What the request was for is so, and its answer is returned.
+
+    Args:
+        service: the service's name: "Ironic".
+        doing: what is being done, as a participle: "claiming node 1be2".
+        send: sends the request; is given the seconds that it may take.
+        deadline: when to stop; its `outage_s` bounds an unbroken row of failures.
+        kind: what the request does to the service.
+        read_back: looks whether a write took effect: its result if it did, None if it did not and is to be sent again;
+            raises one of our errors if it did not and never will. Must not be None for a write.
+
+    Raises:
+        BloomeryError: it cannot be done, in our words.
+    """
+    pause_s = FIRST_PAUSE_S
+    met: Counter[Failure] = Counter()
+    failing_since = None
+    while True:
+        deadline.check(doing)
+        try:
+            return send(max(0.05, min(deadline.remaining_s, max(deadline.outage_s, LEAST_REQUEST_S))))
+        except RequestFailure as problem:
+            failed = problem
+        now = deadline.clock.monotonic()
+        failing_since = failing_since if failing_since is not None else now
+        met[failed.failure] += 1
+        failed.times = met[failed.failure]
+        rule = POLICY[failed.failure][kind]
+        if rule.decision is Decision.GIVE_UP:
+            raise translated(service, doing, failed) from failed
+        if rule.decision is Decision.READ_BACK and read_back is not None:
+            result = read_back(failed)
+            if result is not None:
+                log.info("%s: the request failed (%s), and yet it is done", doing, failed.reason)
+                return result
+        if rule.at_most is not None and failed.times >= rule.at_most:
+            raise translated(service, doing, failed) from failed
+        # 409 is an answer, not an outage: whoever is in the way may stay there as long as the deadline lets us wait.
+        borne_s = deadline.remaining_s if failed.failure is Failure.CONFLICT else deadline.outage_s
+        if now + pause_s - failing_since > borne_s or pause_s > deadline.remaining_s:
+            raise _late(service, doing, failed, deadline) from failed
+        log.info("%s: %s; again in about %.1f s", doing, failed.reason, pause_s)
+        deadline.pause(pause_s * random.uniform(0.6, 1.4), doing)  # noqa: S311  jitter, not a secret
+        pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+
+def _late(service: str, doing: str, failed: RequestFailure, deadline: Deadline) -> BloomeryError:
+    """The error for a failure that outlasted our patience."""
+    error = translated(service, doing, failed)
+    if isinstance(error, ServiceUnavailable) and deadline.remaining_s <= LONGEST_PAUSE_S:
+        return OperationTimedOut(
+            f"not finished within {deadline.timeout_s:g} s",
+            reason=f"still {doing}; {error}",
+            request_id=failed.request_id,
+        )
+    return error
+
+
+def translated(service: str, doing: str, problem: RequestFailure) -> BloomeryError:
+    """A failed request as the error that leaves the gateway. Gateways with more to say about 404 or 409 do so before."""
+    message = f"{service} could not be asked while {doing}"
+    where = {"reason": problem.reason, "request_id": problem.request_id}
+    match problem.failure:
+        case Failure.UNREACHED | Failure.LOST:
+            return ServiceUnavailable(f"{service} cannot be reached, {doing}", **where)
+        case Failure.OVERLOADED | Failure.BROKEN:
+            return ServiceUnavailable(f"{service} fails, {doing}", **where)
+        case Failure.GARBLED:
+            return UnexpectedReply(f"{service} gave an answer that makes no sense, {doing}", **where)
+        case Failure.UNAUTHORISED | Failure.FORBIDDEN:
+            return AccessDenied(f"{service} does not let us in, {doing}", **where)
+        case Failure.UNACCEPTABLE:
+            return ServiceTooOld(f"{service} does not offer what is needed, {doing}", **where)
+        case _:
+            return RequestRefused(message.replace("could not be asked", "refused"), status=problem.status, **where)

@@ -1,0 +1,304 @@
+"""One request to one service: a bounded pool of connections, a deadline for the whole of it, and failures by kind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+import requests
+import urllib3
+from keystoneauth1 import exceptions as ksa_exceptions
+from keystoneauth1.adapter import Adapter
+
+from bloomery.rest.failures import Failure, RequestFailure
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
+REPLY_LIMIT_BYTES = 256 * 1024 * 1024
+"""A reply larger than this is not what we asked for: a thousand nodes in full detail are some 20 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the service answered.
+
+    Attributes:
+        status: the HTTP status, 200 to 299.
+        body: the body, whole.
+        headers: the headers, names in lower case.
+        request_id: the request's id in the service's logs.
+    """
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+    request_id: str | None
+
+    def decode(self, kind: type[T]) -> T:
+        """The body as a value of the given type.
+
+        Raises:
+            RequestFailure: GARBLED, if it is no such thing.
+        """
+        try:
+            return msgspec.json.decode(self.body, type=kind, strict=False)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as problem:
+            raise RequestFailure(
+                Failure.GARBLED,
+                f"the answer cannot be read ({problem})",
+                status=self.status,
+                request_id=self.request_id,
+            ) from problem
+
+
+class Transport:
+    """Sends requests to one service.
+
+    Safe to share between threads. At most `connections` requests are under way at once, and of those at most half may be
+    long lists, so that a list of the fleet never keeps a power-off waiting.
+
+    Args:
+        adapter: a keystoneauth adapter, with its session, service type, region, interface and endpoint override.
+        service: the service's name, for messages: "Ironic".
+        version_path: the path under which its API lives, such as "/v1".
+        headers: sent with every request.
+        connections: how many requests may be under way at once.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        *,
+        service: str,
+        version_path: str,
+        headers: Mapping[str, str] | None = None,
+        connections: int = 6,
+    ) -> None:
+        self.adapter = adapter
+        self.service = service
+        self.version_path = version_path
+        self.headers: dict[str, str] = dict(headers or {})
+        self._any = threading.BoundedSemaphore(connections)
+        self._bulk = threading.BoundedSemaphore(max(1, connections // 2))
+        self._root: str | None = None
+
+    @property
+    def root(self) -> str:
+        """The service's address without the version path.
+
+        Raises:
+            RequestFailure: the catalogue has no such service, or the identity service cannot be asked.
+        """
+        if self._root is None:
+            endpoint = self._authenticated(self.adapter.get_endpoint)
+            if not endpoint:
+                raise RequestFailure(Failure.UNACCEPTABLE, f"the cloud has no endpoint for {self.service}")
+            self._root = str(endpoint).rstrip("/").removesuffix(self.version_path).rstrip("/")
+        return self._root
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        query: Mapping[str, str | int | list[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float,
+        bulk: bool = False,
+    ) -> Reply:
+        """Send one request and read its answer, within so many seconds.
+
+        Args:
+            method: the HTTP method.
+            path: the path after the version path, from "/"; None of its parts comes unescaped from outside.
+            body: what is sent as JSON.
+            query: the query string's parameters.
+            headers: in addition to those that every request has.
+            timeout_s: for the whole of it, until the last byte of the answer.
+            bulk: whether this is a long list.
+
+        Raises:
+            RequestFailure: it failed, or was answered with a status of 400 or more.
+        """
+        url = f"{self.root}{self.version_path}{path}"
+        ends_at = time.monotonic() + timeout_s
+        if bulk:
+            with self._bulk:
+                return self._send(method, url, body, query, headers, ends_at)
+        return self._send(method, url, body, query, headers, ends_at)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        body: object,
+        query: Mapping[str, str | int | list[str]] | None,
+        headers: Mapping[str, str] | None,
+        ends_at: float,
+    ) -> Reply:
+        if not self._any.acquire(timeout=max(0.0, ends_at - time.monotonic())):
+            raise RequestFailure(Failure.UNREACHED, "all connections were in use until the deadline")
+        try:
+            left_s = max(0.001, ends_at - time.monotonic())
+            started = time.monotonic()
+            response = self._authenticated(
+                self.adapter.session.request,
+                url,
+                method,
+                json=body,
+                params=query,
+                headers={"Accept": "application/json", **self.headers, **(headers or {})},
+                auth=self.adapter.auth,
+                user_agent="bloomery",
+                raise_exc=False,
+                connect_retries=0,
+                status_code_retries=0,
+                redirect=False,
+                # keystoneauth would write request bodies, and with them passwords and config drives, to its debug log.
+                log=False,
+                stream=True,
+                timeout=(min(CONNECT_TIMEOUT_S, left_s), min(READ_TIMEOUT_S, left_s)),
+            )
+            with response:
+                content = _read(response, ends_at)
+            log.debug(
+                "%s %s -> %s in %.0f ms", method, response.url, response.status_code, (time.monotonic() - started) * 1e3
+            )
+        finally:
+            self._any.release()
+        request_id = response.headers.get("X-OpenStack-Request-Id") or response.headers.get("Openstack-Request-Id")
+        if response.status_code >= 300:
+            raise RequestFailure(
+                _failure_of(response.status_code),
+                _words(content) or f"HTTP status {response.status_code}",
+                status=response.status_code,
+                request_id=request_id,
+            )
+        names = {name.lower(): value for name, value in response.headers.items()}
+        return Reply(response.status_code, content, names, request_id)
+
+    def _authenticated(self, call: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call keystoneauth, and say in our words what it could not do."""
+        try:
+            return call(*args, **kwargs)
+        except (ksa_exceptions.ConnectTimeout, ksa_exceptions.ConnectFailure) as problem:
+            raise RequestFailure(_kind_of_break(problem), _innermost(problem)) from problem
+        except (ksa_exceptions.Unauthorized, ksa_exceptions.AuthorizationFailure) as problem:
+            raise RequestFailure(
+                Failure.UNAUTHORISED, f"the identity service refuses the credentials ({problem})"
+            ) from problem
+        except (ksa_exceptions.MissingAuthPlugin, ksa_exceptions.AuthPluginException) as problem:
+            raise RequestFailure(Failure.UNAUTHORISED, f"no usable credentials ({problem})", status=401) from problem
+        except (ksa_exceptions.CatalogException, ksa_exceptions.DiscoveryFailure) as problem:
+            raise RequestFailure(
+                Failure.UNACCEPTABLE, f"the cloud has no endpoint for {self.service} ({problem})"
+            ) from problem
+        except ksa_exceptions.HttpError as problem:
+            raise RequestFailure(
+                _failure_of(problem.http_status or 500),
+                f"the identity service answered: {problem}",
+                status=problem.http_status,
+            ) from problem
+        except (
+            ksa_exceptions.ClientException,
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            OSError,
+        ) as problem:
+            raise RequestFailure(Failure.LOST, _innermost(problem)) from problem
+
+
+def _read(response: requests.Response, ends_at: float) -> bytes:
+    """The body, if it comes whole, in time, and in bounds."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        for part in response.iter_content(1 << 16):
+            parts.append(part)
+            size += len(part)
+            if size > REPLY_LIMIT_BYTES:
+                raise RequestFailure(Failure.GARBLED, f"the answer is larger than {REPLY_LIMIT_BYTES} bytes")
+            if time.monotonic() > ends_at:
+                raise RequestFailure(Failure.LOST, "the answer did not come whole in time")
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
+        raise RequestFailure(Failure.GARBLED, f"the answer broke off ({_innermost(problem)})") from problem
+    return b"".join(parts)
+
+
+def _failure_of(status: int) -> Failure:
+    named = {
+        401: Failure.UNAUTHORISED,
+        403: Failure.FORBIDDEN,
+        404: Failure.MISSING,
+        406: Failure.UNACCEPTABLE,
+        409: Failure.CONFLICT,
+        429: Failure.OVERLOADED,
+        503: Failure.OVERLOADED,
+    }
+    if status in named:
+        return named[status]
+    if status < 400:
+        return Failure.GARBLED  # a redirect: services that we speak to do not send any
+    return Failure.BROKEN if status >= 500 else Failure.REJECTED
+
+
+def _kind_of_break(problem: BaseException) -> Failure:
+    """Whether a connection broke before the request was sent, told by the types in the chain of causes."""
+    before = (
+        urllib3.exceptions.NewConnectionError,
+        urllib3.exceptions.ConnectTimeoutError,
+        requests.exceptions.ConnectTimeout,
+        requests.exceptions.SSLError,
+        ConnectionRefusedError,
+    )
+    return Failure.UNREACHED if any(isinstance(cause, before) for cause in _chain(problem)) else Failure.LOST
+
+
+def _chain(problem: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    waiting: list[object] = [problem]
+    while waiting:
+        cause = waiting.pop(0)
+        if isinstance(cause, BaseException) and cause not in chain:
+            chain.append(cause)
+            waiting += [cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args]
+    return chain
+
+
+def _innermost(problem: BaseException) -> str:
+    """What the operating system said, without the wrapping of three libraries."""
+    for cause in reversed(_chain(problem)):
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    return str(_chain(problem)[-1]) or type(problem).__name__
+
+
+def _words(content: bytes) -> str:
+    """The message in an error's body, as Ironic and Neutron wrap it; of other bodies the first line."""
+    try:
+        decoded = json.loads(content)
+    except ValueError:
+        return ""
+    for _ in range(4):
+        if isinstance(decoded, dict):
+            keys = ("error_message", "faultstring", "NeutronError", "message", "error", "detail", "title")
+            decoded = next((decoded[key] for key in keys if decoded.get(key)), "")
+        elif isinstance(decoded, str) and decoded.startswith("{"):
+            try:
+                decoded = json.loads(decoded)
+            except ValueError:
+                break
+        else:
+            break
+    return decoded.strip() if isinstance(decoded, str) else ""

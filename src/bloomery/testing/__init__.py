@@ -1,0 +1,17 @@
+"""What Bloomery ships for tests, its own and its users': simulators of Ironic and Neutron, over real HTTP."""
+
+from bloomery.testing.http_simulator import Fault, FaultKind, RecordedRequest
+from bloomery.testing.ironic_simulator import KNOWN_DIFFERENCES, Bmc, Difference, IronicSimulator, Timings
+from bloomery.testing.neutron_simulator import NeutronSimulator
+
+__all__ = [
+    "KNOWN_DIFFERENCES",
+    "Bmc",
+    "Difference",
+    "Fault",
+    "FaultKind",
+    "IronicSimulator",
+    "NeutronSimulator",
+    "RecordedRequest",
+    "Timings",
+]

@@ -1,0 +1,280 @@
+"""The only place that waits. One thread looks at Ironic for everybody who waits for a node.
+
+Few nodes are looked at one by one; many by a single list of what changed last, whatever their number. Looks come fast
+where something has just changed and slower where nothing does. Ironic may be away meanwhile: looks go on, and each waiter
+bears that as long as its deadline says.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from bloomery.deadline import Clock, Deadline, SystemClock
+from bloomery.errors import BloomeryError, NodeNotFound, NodeTakenAway, OperationTimedOut
+from bloomery.ironic import Ironic, Node
+from bloomery.ironic.models import WATCH_FIELDS
+from bloomery.states import Meaning, Provision, WaitTable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ONE_BY_ONE = 3
+"""So many nodes are looked at singly; more are looked for in the list of changes."""
+UNSEEN_S = 30.0
+"""A node that the list of changes has not shown for so long is looked at singly."""
+OVERLAP = timedelta(seconds=2)
+"""Databases that round times to seconds may show a change under a time that was seen before."""
+LOOK_TIMEOUT_S = 30.0
+LINGER_S = 5.0
+"""How long the thread stays when nobody waits any more."""
+
+
+@dataclass(eq=False)
+class _Waiter:
+    """Somebody who waits for a node; looked at by the watch's thread, woken through its signal."""
+
+    node_uuid: str
+    joined_at: float
+    signal: threading.Event = field(default_factory=threading.Event)
+    node: Node | None = None
+    seen_at: float | None = None
+    gone: NodeNotFound | None = None
+    failure: BloomeryError | None = None
+    failing_since: float | None = None
+
+
+class Watch:
+    """Waits for nodes on behalf of any number of threads.
+
+    Args:
+        ironic: where to look.
+        shortest_s: between two looks where something changes.
+        longest_s: between two looks where nothing does.
+        clock: None means the machine's own.
+    """
+
+    def __init__(
+        self, ironic: Ironic, *, shortest_s: float = 0.3, longest_s: float = 2.5, clock: Clock | None = None
+    ) -> None:
+        self.ironic = ironic
+        self.shortest_s = shortest_s
+        self.longest_s = longest_s
+        self.clock: Clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._waiters: list[_Waiter] = []
+        self._joined = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._latest_change: datetime | None = None
+
+    def wait(
+        self,
+        node_uuid: str,
+        judge: Callable[[Node], Meaning],
+        *,
+        deadline: Deadline,
+        doing: str,
+        on_look: Callable[[Node], None] = lambda _node: None,
+    ) -> tuple[Node, Meaning]:
+        """Return the node as soon as the judge says anything else than WAIT.
+
+        Args:
+            node_uuid: the node.
+            judge: says what a look at the node means; called in the caller's thread.
+            deadline: when to give up, how long to bear that Ironic is away, and who may cancel.
+            doing: what is waited for, as a participle, for messages.
+            on_look: told of every look, in the caller's thread.
+
+        Returns:
+            The node as it was seen last, and what that means.
+
+        Raises:
+            OperationTimedOut: the deadline passed; says the last state seen.
+            OperationCancelled: the caller asked to stop.
+            NodeTakenAway: the node was deleted.
+            ServiceUnavailable: Ironic was away for longer than the deadline bears.
+        """
+        waiter = _Waiter(node_uuid, self.clock.monotonic())
+        last: Node | None = None
+        with deadline.cancellation.rouses(waiter.signal):
+            self._join(waiter)
+            try:
+                while True:
+                    deadline.clock.wait(waiter.signal, deadline.remaining_s)
+                    waiter.signal.clear()
+                    if waiter.gone is not None:
+                        raise NodeTakenAway(f"node {node_uuid} was deleted", node_uuid=node_uuid) from waiter.gone
+                    last = waiter.node or last
+                    if last is not None:
+                        on_look(last)
+                        meaning = judge(last)
+                        if meaning is not Meaning.WAIT:
+                            return last, meaning
+                    failure, since = waiter.failure, waiter.failing_since
+                    if failure is not None and since is not None and self.clock.monotonic() - since > deadline.outage_s:
+                        raise failure
+                    try:
+                        deadline.check(doing)
+                    except OperationTimedOut as late:
+                        late.reason = _last_seen(late.reason, last, failure)
+                        late.node_uuid = node_uuid
+                        raise
+            finally:
+                self._leave(waiter)
+
+    def wait_for_state(
+        self,
+        node: Node,
+        table: WaitTable,
+        *,
+        deadline: Deadline,
+        doing: str,
+        on_look: Callable[[Node], None] = lambda _node: None,
+    ) -> tuple[Node, Meaning]:
+        """Return the node as soon as the table says anything else than WAIT of its provision state.
+
+        A node that has come to carry another instance was taken away, whatever its state. A state that we do not know
+        is waited through, with a warning.
+
+        Raises:
+            As `wait`.
+        """
+        warned: set[str | None] = set()
+
+        def judge(now: Node) -> Meaning:
+            if node.instance_uuid is not None and now.instance_uuid not in (None, node.instance_uuid):
+                return Meaning.TAKEN_AWAY
+            if now.state is Provision.UNKNOWN and now.provision_state not in warned:
+                warned.add(now.provision_state)
+                log.warning("node %s is in state %r, which is not known here; waiting", now.label, now.provision_state)
+            return table[now.state]
+
+        return self.wait(node.uuid, judge, deadline=deadline, doing=doing, on_look=on_look)
+
+    def poll(self, look: Callable[[], T | None], *, deadline: Deadline, doing: str) -> T:
+        """Return what the look gives as soon as it gives something. For what is no node: allocations, consoles.
+
+        Raises:
+            OperationTimedOut: the deadline passed.
+            OperationCancelled: the caller asked to stop.
+        """
+        pause_s = self.shortest_s / 2
+        while (seen := look()) is None:
+            deadline.pause(pause_s, doing)
+            pause_s = min(pause_s * 1.5, self.longest_s)
+        return seen
+
+    # The thread
+
+    def _join(self, waiter: _Waiter) -> None:
+        with self._lock:
+            self._waiters.append(waiter)
+            self._joined.set()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look_out, name="bloomery-watch", daemon=True)
+                self._thread.start()
+
+    def _leave(self, waiter: _Waiter) -> None:
+        with self._lock:
+            self._waiters.remove(waiter)
+
+    def _look_out(self) -> None:
+        pause_s = self.shortest_s
+        while True:
+            with self._lock:
+                waiters = list(self._waiters)
+                self._joined.clear()
+            if not waiters:
+                self.clock.wait(self._joined, LINGER_S)
+                with self._lock:
+                    if not self._waiters:
+                        self._thread = None
+                        return
+                continue
+            moved = self._look(waiters)
+            pause_s = self.shortest_s if moved else min(pause_s * 1.3, self.longest_s)
+            if self.clock.wait(self._joined, pause_s):
+                pause_s = self.shortest_s
+
+    def _look(self, waiters: list[_Waiter]) -> bool:
+        """Look once for all of them; whether anything has changed since the last time."""
+        now = self.clock.monotonic()
+        ironic = self.ironic.within(Deadline(LOOK_TIMEOUT_S, outage_s=0.0, clock=self.clock))
+        wanted = {waiter.node_uuid for waiter in waiters}
+        singly = wanted
+        seen: dict[str, Node | NodeNotFound] = {}
+        try:
+            if len(wanted) > ONE_BY_ONE:
+                seen |= self._changes(ironic, wanted)
+                unseen = {w.node_uuid for w in waiters if now - (w.seen_at or w.joined_at) > UNSEEN_S}
+                singly = unseen - seen.keys()
+            for node_uuid in singly:
+                try:
+                    seen[node_uuid] = ironic.node(node_uuid, fields=WATCH_FIELDS)
+                except NodeNotFound as gone:
+                    seen[node_uuid] = gone
+        except BloomeryError as failure:
+            log.info("could not look at %d nodes: %s", len(wanted), failure)
+            for waiter in waiters:
+                waiter.failure = failure
+                waiter.failing_since = waiter.failing_since if waiter.failing_since is not None else now
+                waiter.signal.set()
+            return False
+        moved = False
+        for waiter in waiters:
+            waiter.failure = waiter.failing_since = None
+            found = seen.get(waiter.node_uuid)
+            if isinstance(found, NodeNotFound):
+                waiter.gone = found
+            elif found is not None:
+                moved = moved or waiter.node is None or _changed(waiter.node, found)
+                waiter.node, waiter.seen_at = found, now
+            if found is not None:
+                waiter.signal.set()
+        return moved
+
+    def _changes(self, ironic: Ironic, wanted: set[str]) -> dict[str, Node | NodeNotFound]:
+        """Those of the wanted nodes that have changed since the last time."""
+        since = self._latest_change
+        page = min(1000, max(20, 2 * len(wanted)))
+        found: dict[str, Node | NodeNotFound] = {}
+        marker = None
+        while True:
+            nodes = ironic.newest_changes(limit=page, marker=marker)
+            for node in nodes:
+                changed_at = node.changed_at
+                if changed_at is not None and (self._latest_change is None or changed_at > self._latest_change):
+                    self._latest_change = changed_at
+                if node.uuid in wanted:
+                    found[node.uuid] = node
+            oldest = nodes[-1].changed_at if nodes else None
+            if len(nodes) < page or len(found) == len(wanted) or since is None:
+                return found
+            if oldest is None or oldest < since - OVERLAP:
+                return found
+            marker = nodes[-1].uuid
+
+
+def _changed(before: Node, now: Node) -> bool:
+    return (before.provision_state, before.power_state, before.target_power_state, before.step_now) != (
+        now.provision_state,
+        now.power_state,
+        now.target_power_state,
+        now.step_now,
+    )
+
+
+def _last_seen(reason: str | None, node: Node | None, failure: BloomeryError | None) -> str:
+    if failure is not None:
+        return f"{reason}; {failure}"
+    if node is None:
+        return f"{reason}; the node was never seen"
+    words = f"{reason}; the node was last seen in {node.provision_state!r}"
+    if node.step_now is not None:
+        words += f", at step {node.step_now[0]!r}"
+    return words + (f"; Ironic says: {node.last_error}" if node.last_error else "")

@@ -1,0 +1,84 @@
+"""Install Bloomery and the named extras into this interpreter's environment, at the locked versions and hashes.
+
+Usage: python tools/install.py [EXTRA ...]
+
+What to install is read from pyproject.toml, which version and which hash from requirements/lock.txt. The lock names beside
+each package who asked for it, so the part that the extras need is cut from it, and pip installs just that, resolving
+nothing. A stamp in the environment makes the second run a matter of milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "requirements" / "lock.txt"
+
+
+def canonical(requirement: str) -> str:
+    """The normalised name of the distribution that a requirement asks for."""
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    if name is None:
+        raise SystemExit(f"install: {requirement!r} is no requirement")
+    return re.sub(r"[-_.]+", "-", name[0]).lower()
+
+
+def asked_for(extras: list[str]) -> set[str]:
+    """The distributions that the project itself, its build, and the named extras ask for."""
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    known = whole["project"]["optional-dependencies"]
+    unknown = [extra for extra in extras if extra not in known]
+    if unknown:
+        raise SystemExit(f"install: no extra is named {', '.join(unknown)}; there are: {', '.join(known)}")
+    lines = [*whole["project"]["dependencies"], *whole["build-system"]["requires"], "editables"]
+    return {canonical(line) for line in [*lines, *(line for extra in extras for line in known[extra])]}
+
+
+def locked() -> dict[str, tuple[str, set[str]]]:
+    """Of each package in the lock: its entry, and the packages that ask for it."""
+    entries: dict[str, tuple[str, set[str]]] = {}
+    for block in re.split(r"\n(?=[a-z0-9])", LOCK.read_text().strip()):
+        pins = [line for line in block.splitlines() if not line.lstrip().startswith("#")]
+        parents = {canonical(word) for word in re.findall(r"#\s+(?:via\s+)?([A-Za-z0-9][\w.-]*)", block) if word != "via"}
+        pins_before, parents_before = entries.get(canonical(block), ("", set()))  # one entry for each Python, at times
+        entries[canonical(block)] = "\n".join([pins_before, *pins]).strip(), parents | parents_before
+    return entries
+
+
+def needed(extras: list[str]) -> list[str]:
+    """The entries of the lock that the extras need, directly or through others."""
+    entries = locked()
+    found = asked_for(extras)
+    missing = found - entries.keys()
+    if missing:
+        raise SystemExit(f"install: not in the lock: {', '.join(sorted(missing))}; run `make lock`")
+    while more := {name for name, (_, parents) in entries.items() if parents & found} - found:
+        found |= more
+    return [entries[name][0] for name in sorted(found)]
+
+
+def main(extras: list[str]) -> None:
+    """Install, unless the very same was installed before."""
+    wanted = "\n".join(needed(extras)) + "\n"
+    state = hashlib.sha256(f"{wanted}{ROOT}{(ROOT / 'pyproject.toml').read_text()}".encode()).hexdigest()
+    stamp = Path(sys.prefix) / ".bloomery-installed"
+    if stamp.exists() and state in stamp.read_text().split():
+        return
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as part:
+        part.write(wanted)
+        part.flush()
+        subprocess.run([*pip, "--require-hashes", "--requirement", part.name], check=True)
+    subprocess.run([*pip, "--no-build-isolation", "--editable", str(ROOT)], check=True)
+    with stamp.open("a") as file:
+        file.write(state + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
