@@ -36,7 +36,13 @@ class Step(Generic[R]):
 
 
 class Observer:
-    """Is told what the engine does; made to be overridden. What it raises counts as raised by the step or undo."""
+    """Is told what the engine does; made to be overridden. What it raises counts as raised by the step or undo.
+
+    Attributes:
+        undo_times: how often each undo is called; more than once shows that it may be.
+    """
+
+    undo_times: int = 1
 
     def begins(self, step: str, index: int, total: int) -> None:
         """A step is about to be done; the first has index 0."""
@@ -101,7 +107,8 @@ def unwind(
             continue
         try:
             observer.undoing(step.name)
-            step.undo(context)
+            for _ in range(observer.undo_times):
+                step.undo(context)
             observer.undone(step.name)
         except Exception as problem:  # noqa: BLE001  the other undos must be called, whatever became of this one
             log.warning("%s: could not undo %s: %s", operation, step.name, problem)

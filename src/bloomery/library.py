@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -36,6 +37,7 @@ from bloomery.operations.request import DeployRequest, Nic, Volume
 from bloomery.operations.run import OnProgress, Options, Services, ignore
 from bloomery.operations.vifs import PluggedVif
 from bloomery.operations.volumes import Connector
+from bloomery.rehearsal import RehearsedCall, rehearsed
 from bloomery.rest.transport import Transport
 from bloomery.secret import Secret
 from bloomery.watch import Watch
@@ -185,6 +187,15 @@ class Bloomery:
             raise ServiceUnavailable("this cloud has no Neutron")
         return self.services.neutron.within(Deadline(QUICK_TIMEOUT_S, outage_s=12.0))
 
+    @contextmanager
+    def rehearsal(self) -> Iterator[tuple[Bloomery, Sequence[RehearsedCall]]]:
+        """A Bloomery that changes nothing, and the calls that it would have made.
+
+        The operation that is called within the block ends where it would begin to wait, and the block with it.
+        """
+        with rehearsed(self.services) as (services, calls):
+            yield Bloomery(services), calls
+
     # Instances
 
     def deploy(
@@ -192,6 +203,7 @@ class Bloomery:
         request: DeployRequest,
         *,
         keep_failed: bool = False,
+        wait: bool = True,
         timeout_s: float = DEPLOY_TIMEOUT_S,
         cancellation: Cancellation | None = None,
         on_progress: OnProgress = ignore,
@@ -201,6 +213,7 @@ class Bloomery:
         Args:
             request: what is wanted.
             keep_failed: leaves a failed deploy as it is, for somebody to look at.
+            wait: False returns as soon as Ironic has taken the deploy up; `recover` sees to one that fails later.
             timeout_s: seconds that it may take; undoing comes on top.
             cancellation: stops it, and undoes what was begun.
             on_progress: is told how far it has got.
@@ -212,7 +225,7 @@ class Bloomery:
             RollbackIncomplete: says what is left.
         """
         options = _options(timeout_s, cancellation, on_progress)
-        node = deploy.deploy(self.services, request, options, keep_failed=keep_failed)
+        node = deploy.deploy(self.services, request, options, keep_failed=keep_failed, wait=wait)
         return self.show(node.uuid)
 
     def destroy(
@@ -260,11 +273,14 @@ class Bloomery:
         instance: str,
         request: RebuildRequest | None = None,
         *,
+        wait: bool = True,
         timeout_s: float = DEPLOY_TIMEOUT_S,
         cancellation: Cancellation | None = None,
         on_progress: OnProgress = ignore,
     ) -> Instance:
         """The instance, on the same node and with the same VIFs, runs the image.
+
+        With `wait=False` it returns as soon as Ironic has taken it up.
 
         Raises:
             NodeUnavailable: it cannot be rebuilt, or Ironic refuses; nothing was changed.
@@ -273,13 +289,14 @@ class Bloomery:
         node = self._instance(instance)
         instances.must_be_ours(node, "rebuild")
         options = _options(timeout_s, cancellation, on_progress)
-        return self.show(rebuild.rebuild(self.services, node, request or RebuildRequest(), options).uuid)
+        return self.show(rebuild.rebuild(self.services, node, request or RebuildRequest(), options, wait=wait).uuid)
 
     def rescue(
         self,
         instance: str,
         password: Secret[str] | None = None,
         *,
+        wait: bool = True,
         timeout_s: float = DEPLOY_TIMEOUT_S,
         cancellation: Cancellation | None = None,
         on_progress: OnProgress = ignore,
@@ -295,13 +312,14 @@ class Bloomery:
         """
         node = self._instance(instance)
         password = password or rescue.new_password()
-        rescue.rescue(self.services, node, password, _options(timeout_s, cancellation, on_progress))
+        rescue.rescue(self.services, node, password, _options(timeout_s, cancellation, on_progress), wait=wait)
         return password
 
     def unrescue(
         self,
         instance: str,
         *,
+        wait: bool = True,
         timeout_s: float = DEPLOY_TIMEOUT_S,
         cancellation: Cancellation | None = None,
         on_progress: OnProgress = ignore,
@@ -313,7 +331,7 @@ class Bloomery:
             RescueFailed: it did not come up.
         """
         node = self._instance(instance)
-        rescue.unrescue(self.services, node, _options(timeout_s, cancellation, on_progress))
+        rescue.unrescue(self.services, node, _options(timeout_s, cancellation, on_progress), wait=wait)
 
     def adopt(self, instance: str, *, name: str | None = None, timeout_s: float = QUICK_TIMEOUT_S) -> Instance:
         """The instance, whoever deployed it, can be managed like our own.
@@ -329,26 +347,24 @@ class Bloomery:
     def recover(
         self,
         *,
+        older_than_s: float = 600.0,
         timeout_s: float = DEPLOY_TIMEOUT_S,
         cancellation: Cancellation | None = None,
         on_progress: OnProgress = ignore,
-    ) -> list[tuple[Node, BloomeryError | None]]:
-        """Whatever other processes of ours have left half done is finished or undone.
+    ) -> list[tuple[str, BloomeryError | None]]:
+        """Whatever processes of ours have left half done is finished or undone.
+
+        Args:
+            older_than_s: what was begun more recently is left alone: its process may still be at it.
+            timeout_s: seconds that each node may take.
+            cancellation: stops it.
+            on_progress: is told how far it has got.
 
         Returns:
-            Each node with our mark that was looked at, and what went wrong there.
+            Each node, by name, that was seen to, and what went wrong there.
         """
-        fleet = self.fleet()
         options = _options(timeout_s, cancellation, on_progress)
-        results: list[tuple[Node, BloomeryError | None]] = []
-        for node in fleet.nodes:
-            if node.any_mark is None:
-                continue
-            try:
-                results.append((recover.recover(self.services, node, options), None))
-            except BloomeryError as problem:
-                results.append((node, problem))
-        return results
+        return list(recover.recover_all(self.services, options, older_than_s=older_than_s))
 
     def show(self, instance: str) -> Instance:
         """The instance, with its VIFs and their addresses.

@@ -210,3 +210,42 @@ MAY_BE_UPDATED = frozenset(
     }
 )  # fmt: skip
 """States in which Ironic lets a node's fields be changed; elsewhere a PATCH is answered 409 until it has moved on."""
+
+
+_DEPLOYED = frozenset(
+    {_P.DEPLOYING, _P.DEPLOY_WAIT, _P.DEPLOY_HOLD, _P.DEPLOY_DONE, _P.DEPLOY_FAIL, _P.REBUILD, _P.ACTIVE}
+)
+_TORN_DOWN = frozenset({_P.DELETING, _P.DELETED, *_CLEANING, _P.CLEAN_FAIL, *_FREE, _P.ERROR})
+
+TAKEN_UP: Mapping[str, frozenset[Provision]] = MappingProxyType(
+    {
+        "active": _DEPLOYED,
+        "rebuild": _DEPLOYED,
+        "deleted": _TORN_DOWN,
+        "rescue": frozenset({_P.RESCUING, _P.RESCUE_WAIT, _P.RESCUE, _P.RESCUE_FAIL}),
+        "unrescue": frozenset({_P.UNRESCUING, _P.UNRESCUE_FAIL, _P.ACTIVE}),
+        "abort": frozenset({_P.DEPLOY_FAIL, _P.RESCUE_FAIL, _P.SERVICE_FAIL, _P.INSPECT_FAIL, _P.ACTIVE, *_TORN_DOWN}),
+    }
+)
+"""Of each verb: the states in which a node can be found, changed, after Ironic has taken the request up."""
+
+
+class LeftBehind(Enum):
+    """What is done about a node on which a process of ours began a deploy, and died."""
+
+    FOLLOW = auto()
+    """Ironic has taken it up: see what comes of it."""
+    TAKE_BACK = auto()
+    """It was never taken up, or has failed, or is being torn down: undo what was begun."""
+    LEAVE = auto()
+    """The instance ran, and somebody does something with it."""
+
+
+ON_LEFT_BEHIND: Mapping[Provision, LeftBehind] = MappingProxyType(
+    {
+        **dict.fromkeys(Provision, LeftBehind.LEAVE),
+        **dict.fromkeys([*_FREE, *_CLEANING, _P.CLEAN_FAIL, _P.DELETING, _P.DELETED], LeftBehind.TAKE_BACK),
+        **dict.fromkeys([_P.DEPLOY_FAIL, _P.ERROR], LeftBehind.TAKE_BACK),
+        **dict.fromkeys([_P.DEPLOYING, _P.DEPLOY_WAIT, _P.DEPLOY_HOLD, _P.DEPLOY_DONE], LeftBehind.FOLLOW),
+    }
+)

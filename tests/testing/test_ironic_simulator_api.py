@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -230,8 +231,6 @@ def test_a_claimed_node_is_not_given_away(ironic: IronicSimulator, api: Api) -> 
 
 
 def test_one_of_many_claims_at_once_wins(ironic: IronicSimulator) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     node = ironic.add_node()
 
     def claim(_: int) -> int:
@@ -304,6 +303,7 @@ def test_ports_are_created_listed_changed_and_deleted(ironic: IronicSimulator, a
     port = api.post("/v1/ports", {"node_uuid": node, "address": "52:54:00:AA:00:01"})["uuid"]
     assert api.get("/v1/nodes/n1/ports")["ports"][0]["address"] == "52:54:00:aa:00:01"
     assert len(api.get("/v1/ports?node=n1&detail=true&address=52:54:00:aa:00:01")["ports"]) == 1
+    assert api.get("/v1/ports/detail?node=n1")["ports"][0]["node_uuid"] == node
     assert api.ask("POST", "/v1/ports", {"node_uuid": node, "address": "52:54:00:aa:00:01"}).status_code == 409
     assert api.ask("POST", "/v1/ports", {"node_uuid": node, "address": "zz"}).status_code == 400
     api.patch(f"/v1/ports/{port}", extra={"a": 1})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from simulated_api import IMAGE, Api, fault
 
@@ -186,7 +188,7 @@ def test_work_that_is_to_fail_fails_with_its_reason_once(
     node = ironic.add_node(provision_state=before, instance_info=dict(IMAGE))
     ironic.fail_next(node, work, "gremlins")
     step = {"interface": "deploy", "step": "update"}
-    arguments = {
+    arguments: dict[str, dict[str, Any]] = {
         "rescue": {"rescue_password": "x"},
         "service": {"service_steps": [step]},
         "clean": {"clean_steps": [step]},
@@ -228,6 +230,42 @@ def test_a_waiting_deploy_can_be_aborted(ironic: IronicSimulator, api: Api) -> N
     record = ironic.wait_for(node, "deploy failed")
     assert record["last_error"].startswith("By request, the deploy operation was aborted")
     assert record["instance_uuid"] is not None
+
+
+def test_an_agent_that_never_calls_fails_the_deploy(ironic: IronicSimulator, api: Api) -> None:
+    ironic.timings = Timings(agent_s=30)
+    node = ironic.add_node()
+    api.claim(node)
+    api.provision(node, "active")
+    ironic.wait_for(node, "wait call-back")
+    ironic.time_out(node)
+    record = ironic.wait_for(node, "deploy failed")
+    assert record["last_error"] == f"Timeout reached while waiting for callback for node {node}"
+
+
+def test_aborting_a_service_leads_back_to_active(ironic: IronicSimulator, api: Api) -> None:
+    ironic.timings = Timings(agent_s=30)
+    node = ironic.add_node(provision_state="active")
+    api.provision(node, "service", service_steps=[{"interface": "deploy", "step": "update"}])
+    ironic.wait_for(node, "service wait")
+    api.provision(node, "abort")
+    assert ironic.wait_for(node, "active")["last_error"] == "By request, the service operation was aborted"
+
+
+def test_an_abort_waits_for_a_step_that_cannot_be_interrupted(ironic: IronicSimulator, api: Api) -> None:
+    node = ironic.add_node(provision_state="clean wait", clean_step={"interface": "raid", "step": "create"})
+    api.provision(node, "abort")
+    assert ironic.node(node)["provision_state"] == "clean wait"
+    assert ironic.node(node)["clean_step"]["abort_after"] is True
+
+
+def test_an_aborted_cleaning_does_not_put_the_node_into_maintenance(ironic: IronicSimulator, api: Api) -> None:
+    ironic.timings = Timings(agent_s=30)
+    node = ironic.add_node(provision_state="manageable")
+    api.provision(node, "provide")
+    ironic.wait_for(node, "clean wait")
+    api.provision(node, "abort")
+    assert ironic.wait_for(node, "clean failed")["maintenance"] is False
 
 
 @pytest.mark.parametrize(

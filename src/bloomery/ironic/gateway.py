@@ -7,6 +7,7 @@ taken by somebody else, or already as it was wanted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -48,7 +49,7 @@ from bloomery.rest.failures import Failure, Kind, RequestFailure
 from bloomery.rest.retries import LONGEST_PAUSE_S, certainly, translated
 from bloomery.rest.transport import Reply, Transport
 from bloomery.secret import Secret
-from bloomery.states import MAY_BE_UPDATED, Power
+from bloomery.states import MAY_BE_UPDATED, TAKEN_UP, Power
 
 T = TypeVar("T")
 
@@ -57,6 +58,9 @@ PAGE = 1000
 
 SPURIOUS_CONFLICTS = 6
 """409 so often in a row, from a node that nobody holds, is meant."""
+
+_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]{1,255}")
+_RESERVED_NAMES = frozenset({"detail", "maintenance", "management", "states", "validate", "vendor_passthru"})
 
 Patch = list[dict[str, object]]
 ReadBack = Callable[[RequestFailure], "T | None"]
@@ -223,6 +227,8 @@ class Ironic:
 
     def find_node(self, name_or_uuid: str, *, fields: Sequence[str] = NODE_FIELDS) -> Node | None:
         """The node of that name or UUID, if Ironic shows one."""
+        if not _may_be_a_name(name_or_uuid):
+            return None
         return self._look_up(
             f"/nodes/{_part(name_or_uuid)}",
             Node,
@@ -442,7 +448,7 @@ class Ironic:
 
         Args:
             node: the node as it was last seen: what has changed against it tells whether a lost request was taken up.
-            target: Ironic's verb: `active`, `rebuild`, `deleted`, `rescue`, `unrescue`, `abort` ….
+            target: Ironic's verb: `active`, `rebuild`, `deleted`, `rescue`, `unrescue` or `abort`.
             config_drive: JSON for Ironic to build one of, or one that is built, in base64 of gzip.
             deploy_steps: in addition to those that Ironic takes anyway.
             rescue_password: for `rescue`.
@@ -465,7 +471,8 @@ class Ironic:
             now = self.node(node.uuid, fields=WATCH_FIELDS)
             if node.instance_uuid is not None and now.instance_uuid not in (node.instance_uuid, None):
                 raise _taken_away(now, doing)
-            if _progress_of(now) != _progress_of(node):
+            # It may have moved on by itself, without our request: only where ours leads to counts.
+            if _progress_of(now) != _progress_of(node) and now.state in TAKEN_UP[target]:
                 return True
             self._blocked_or_raise(now, problem, doing)
             if problem.failure is Failure.REJECTED and problem.status == 400:
@@ -651,8 +658,14 @@ class Ironic:
 
     def allocation(self, name_or_uuid: str) -> Allocation | None:
         """The allocation of that name or UUID, if Ironic shows one."""
+        if not _may_be_a_name(name_or_uuid):
+            return None
         path = f"/allocations/{_part(name_or_uuid)}"
         return self._look_up(path, Allocation, doing=f"looking for allocation {name_or_uuid}")
+
+    def allocations(self) -> list[Allocation]:
+        """Every allocation that these credentials may see."""
+        return self._read("/allocations", _Allocations, doing="listing allocations").allocations
 
     def allocate(
         self,
@@ -873,6 +886,11 @@ def _taken_away(now: Node, doing: str) -> NodeTakenAway:
     return NodeTakenAway(
         f"node {now.label} has come to carry instance {now.instance_uuid}, {doing}", node_uuid=now.uuid
     )
+
+
+def _may_be_a_name(text: str) -> bool:
+    """Whether Ironic could have given that name; others would lead to another page of its API than a node's."""
+    return bool(_NAME.fullmatch(text)) and text not in _RESERVED_NAMES
 
 
 def _part(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 DEVICE_OWNER = "baremetal:none"
@@ -83,6 +85,7 @@ class NeutronPort(
     fixed_ips: list[FixedIp] = []
     security_groups: list[str] = []
     project_id: str | None = None
+    created_at: datetime | None = None
     host_id: str | None = None
     vif_type: str | None = None
     trunk_details: Trunk | None = None

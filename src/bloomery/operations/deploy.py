@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from bloomery.config_drive import ConfigDrive, MetaData, network_data_from_vifs
+from bloomery.deadline import Deadline
 from bloomery.engine import Step
 from bloomery.errors import (
     AllocationFailed,
@@ -28,10 +29,10 @@ from bloomery.ironic import Allocation, Node
 from bloomery.ironic.models import MARK
 from bloomery.operations import tear_down, vifs, volumes
 from bloomery.operations.request import DeployRequest, Guest, Image, Volume
-from bloomery.operations.run import Options, Run, Services, carry_out, take_back
+from bloomery.operations.run import Options, Run, Services, as_mapping, carry_out, take_back
 from bloomery.operations.vifs import GIVEN, PlannedVif
 from bloomery.secret import Secret
-from bloomery.states import WHILE_DEPLOYING, Meaning
+from bloomery.states import ON_LEFT_BEHIND, WHILE_DEPLOYING, LeftBehind, Provision
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ CLAIM_TIMEOUT_S = 60.0
 """How long a node that somebody else has locked is waited for before it is anybody's: then another may do better."""
 MARK_TIMEOUT_S = 20.0
 """How long the undoing of a deploy waits for cleaning, just to take our mark from the node."""
+KEPT = (Provision.DEPLOY_FAIL, Provision.ERROR)
+"""Where a failed deploy stays that its user asked to keep."""
 MUST_VALIDATE = ("boot", "deploy", "management", "network", "power", "storage")
 """The interfaces that a deploy goes through."""
 
@@ -58,6 +61,7 @@ class DeployRun(Run):
         self.vifs: list[tuple[PlannedVif, str]] = []
         self.targets: dict[str, Volume] = volumes.numbered(request.volumes)
         self.drive: Secret[Any] | None = None
+        self.keep_failed = False
 
     def mark(self, **more: object) -> dict[str, object]:
         """What is written on the node; all that an undo in another process needs to know."""
@@ -65,11 +69,14 @@ class DeployRun(Run):
             name=self.name,
             vifs={vif.vif_id: GIVEN for vif in self.plan if vif.vif_id is not None},
             volumes={uuid: volume.volume_id for uuid, volume in self.targets.items()},
+            **({"keep_failed": True} if self.keep_failed else {}),
             **more,
         )
 
 
-def deploy(services: Services, request: DeployRequest, options: Options, *, keep_failed: bool = False) -> Node:
+def deploy(
+    services: Services, request: DeployRequest, options: Options, *, keep_failed: bool = False, wait: bool = True
+) -> Node:
     """A node runs the instance.
 
     Args:
@@ -77,9 +84,10 @@ def deploy(services: Services, request: DeployRequest, options: Options, *, keep
         request: what is wanted.
         options: time, progress, cancellation.
         keep_failed: True leaves a failed deploy as it is, for somebody to look at; `destroy` cleans up after it.
+        wait: False returns as soon as Ironic has taken the deploy up.
 
     Returns:
-        The node, active.
+        The node, active unless it was not waited for.
 
     Raises:
         RequestError, Conflict: the request cannot be met; nothing was changed.
@@ -88,7 +96,8 @@ def deploy(services: Services, request: DeployRequest, options: Options, *, keep
         RollbackIncomplete: what was begun could not be undone; says what is left.
     """
     run = DeployRun(services, options, request)
-    carry_out(DEPLOY, run, undo_on_failure=not keep_failed)
+    run.keep_failed = keep_failed
+    carry_out(DEPLOY if wait else DEPLOY[:-1], run, undo_on_failure=not keep_failed)
     return run.node
 
 
@@ -403,20 +412,46 @@ def resume(services: Services, node: Node, options: Options) -> Node:
         raise InvalidRequest(f"node {node.label} carries no instance of ours", node_uuid=node.uuid)
     run = left_behind(services, node, options)
     run.commit()
-    if WHILE_DEPLOYING[node.state] is Meaning.TAKEN_AWAY:
-        take_back(DEPLOY, run)
-        return run.node
-    try:
-        await_active(run)
-    except BloomeryError:
-        take_back(DEPLOY, run)
-        raise
+    match ON_LEFT_BEHIND[node.state]:
+        case LeftBehind.LEAVE:
+            return node
+        case LeftBehind.TAKE_BACK if node.mark.get("keep_failed") and node.state in KEPT:
+            return node
+        case LeftBehind.TAKE_BACK:
+            take_back(DEPLOY, run)
+        case LeftBehind.FOLLOW:
+            try:
+                await_active(run)
+            except BloomeryError:
+                if not node.mark.get("keep_failed"):
+                    take_back(DEPLOY, run)
+                raise
     return run.node
 
 
-def left_behind(services: Services, node: Node, options: Options) -> DeployRun:
+def abandon(services: Services, allocation: Allocation, options: Options) -> None:
+    """An allocation of ours, whose process died before it could mark a node, is gone, and its node free.
+
+    Raises:
+        RollbackIncomplete: something is left.
+    """
+    node = services.ironic.within(Deadline(options.timeout_s)).node_of(allocation.uuid)
+    if node is None:
+        services.ironic.within(Deadline(options.timeout_s)).delete_allocation(allocation.uuid)
+        return
+    if node.state is not Provision.AVAILABLE:
+        log.warning("node %s runs an instance of ours without our mark; it is left alone", node.label)
+        return
+    run = left_behind(services, node, options, mark=as_mapping(allocation.extra.get(MARK)))
+    run.commit()
+    take_back(DEPLOY, run)
+
+
+def left_behind(
+    services: Services, node: Node, options: Options, *, mark: Mapping[str, Any] | None = None
+) -> DeployRun:
     """The run of a deploy of which only the node, with our mark, is left."""
-    mark: Mapping[str, Any] = node.any_mark or {}
+    mark = mark or node.any_mark or {}
     request = DeployRequest(
         image=Image(source="unknown"),
         node=node.uuid,

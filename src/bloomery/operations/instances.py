@@ -211,7 +211,11 @@ def problems(services: Services, node: Node, options: Options) -> list[str]:
     return [
         *_problems_of_node(node),
         *_problems_of_vifs(run, node, plugged),
-        *(f"{name} interface: {said[name].reason}" for name in MUST_VALIDATE if name in said and said[name].result is False),
+        *(
+            f"{name} interface: {said[name].reason}"
+            for name in MUST_VALIDATE
+            if name in said and said[name].result is False
+        ),
     ]
 
 

@@ -165,7 +165,7 @@ def _set_marked(run: Run, kinds: Mapping[str, str]) -> None:
 def find_vif(run: DetachRun) -> None:
     """The instance has the VIF. Changes nothing."""
     plugged = vifs.describe(run, run.node)
-    for vif in plugged:
+    for vif in [*plugged, *vifs.unplugged(run, run.node, plugged)]:
         if run.vif in (vif.vif_id, vif.name, vif.mac, *vif.addresses):
             run.vif_id, run.created = vif.vif_id, vif.created
             return

@@ -61,8 +61,8 @@ class RebuildRun(Run):
         )
 
 
-def rebuild(services: Services, node: Node, request: RebuildRequest, options: Options) -> Node:
-    """The instance runs the image.
+def rebuild(services: Services, node: Node, request: RebuildRequest, options: Options, *, wait: bool = True) -> Node:
+    """The instance runs the image; or, without waiting, Ironic has begun to see to that.
 
     Raises:
         NodeUnavailable: it is in no state to be rebuilt, or Ironic refuses; its `instance_info` is what it was.
@@ -71,7 +71,7 @@ def rebuild(services: Services, node: Node, request: RebuildRequest, options: Op
     run = RebuildRun("rebuild", services, options, instance_uuid=node.instance_uuid)
     run.node = run.before = node
     run.request, run.image = request, request.image
-    carry_out(REBUILD, run)
+    carry_out(REBUILD if wait else REBUILD[:-1], run)
     return run.node
 
 

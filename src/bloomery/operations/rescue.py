@@ -32,7 +32,7 @@ def new_password() -> Secret[str]:
     return Secret(secrets.token_urlsafe(15))
 
 
-def rescue(services: Services, node: Node, password: Secret[str], options: Options) -> Node:
+def rescue(services: Services, node: Node, password: Secret[str], options: Options, *, wait: bool = True) -> Node:
     """The machine runs the rescue ramdisk, and the password opens it. We keep the password nowhere.
 
     Raises:
@@ -43,11 +43,11 @@ def rescue(services: Services, node: Node, password: Secret[str], options: Optio
         raise InvalidRequest("the rescue password is empty", advice="Give one, or none and have one made")
     run = RescueRun("rescue", services, options, instance_uuid=node.instance_uuid)
     run.node, run.password = node, password
-    carry_out(RESCUE, run)
+    carry_out(RESCUE if wait else RESCUE[:-1], run)
     return run.node
 
 
-def unrescue(services: Services, node: Node, options: Options) -> Node:
+def unrescue(services: Services, node: Node, options: Options, *, wait: bool = True) -> Node:
     """The machine runs its own system again.
 
     Raises:
@@ -56,7 +56,7 @@ def unrescue(services: Services, node: Node, options: Options) -> Node:
     """
     run = UnrescueRun("unrescue", services, options, instance_uuid=node.instance_uuid)
     run.node = node
-    carry_out(UNRESCUE, run)
+    carry_out(UNRESCUE if wait else UNRESCUE[:-1], run)
     return run.node
 
 

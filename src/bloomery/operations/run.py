@@ -275,6 +275,7 @@ class _Reporter(Observer):
     def __init__(self, run: Run) -> None:
         self.run = run
         self.further = run.services.observer
+        self.undo_times = self.further.undo_times
 
     def begins(self, step: str, index: int, total: int) -> None:
         self.run.at_step(step, index, total)

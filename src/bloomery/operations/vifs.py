@@ -339,6 +339,15 @@ def describe(run: Run, node: Node) -> list[PluggedVif]:
     return [_described(vif_id, ports.get(vif_id), on.get(vif_id), names, kinds.get(vif_id)) for vif_id in vif_ids]
 
 
+def unplugged(run: Run, node: Node, plugged: Iterable[PluggedVif]) -> list[PluggedVif]:
+    """The VIFs that belong to the instance and are on no NIC: what a detach that was broken off has left."""
+    if not run.has_neutron:
+        return []
+    kinds = ours(run, node.mark)
+    ports = run.neutron.ports(list(kinds.keys() - {vif.vif_id for vif in plugged}))
+    return [_described(port.id, port, None, {}, kinds[port.id]) for port in ports]
+
+
 def _described(
     vif_id: str, port: NeutronPort | None, on: tuple[str, bool] | None, networks: Mapping[str, str], kind: str | None
 ) -> PluggedVif:

@@ -14,7 +14,6 @@ from bloomery.ironic import Node, VolumeTarget
 from bloomery.ironic.models import MARK
 from bloomery.operations.request import Volume
 from bloomery.operations.run import Options, Run, Services, as_mapping, carry_out
-from bloomery.secret import Secret
 
 # Parts of other operations
 
@@ -212,25 +211,19 @@ def detach(services: Services, node: Node, volume_id: str, options: Options) -> 
     """
     run = VolumeRun("detach volume", services, options, instance_uuid=node.instance_uuid)
     run.node = node
-    for target in run.ironic.volume_targets(node.uuid):
-        if volume_id in (target.uuid, target.volume_id):
-            break
-    else:
+    known = marked(node.mark)
+    there = {target.uuid: target.volume_id for target in run.ironic.volume_targets(node.uuid)}
+    found = [uuid for uuid, volume in {**there, **known}.items() if volume_id in (uuid, volume)]
+    if not found:
         raise NotFound(f"node {node.label} has no volume {volume_id}", node_uuid=node.uuid)
-    if target.uuid not in marked(node.mark):
+    run.target_uuid = found[0]
+    if run.target_uuid not in known:
         raise InvalidRequest(
             f"volume {volume_id} of node {node.label} was not added by Bloomery",
             reason="what others have made is left alone",
-            advice=f"`baremetal volume target delete {target.uuid}` removes it",
+            advice=f"`baremetal volume target delete {run.target_uuid}` removes it",
         )
     _check_off(node)
-    run.target_uuid = target.uuid
-    run.volume = Volume(
-        volume_id=target.volume_id,
-        volume_type=target.volume_type,
-        boot_index=target.boot_index,
-        properties=Secret[Mapping[str, object]]({}),
-    )
     carry_out(REMOVE_VOLUME, run)
 
 

@@ -1,8 +1,6 @@
-"""A Neutron to test against: networks, subnets, ports and security groups over real HTTP, with addresses that are given out once.
+"""A Neutron to test against: networks, subnets, ports and security groups over real HTTP.
 
-with NeutronSimulator() as neutron:
-    network_id = neutron.add_network("tenant", cidrs=["10.1.0.0/24"])
-    ...  # talk to neutron.url + "/v2.0/ports"
+Addresses are given out once, MAC addresses are unique on their network, and what is in use is not deleted.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from bloomery.testing.ironic_simulator.errors import (
     ApiError,
     WorkFailed,
     bad_request,
+    conflict,
     in_maintenance,
     is_protected,
     is_retired,
@@ -47,6 +48,22 @@ _CORE_STEPS = frozenset(name for name, _ in _AGENT_STEPS)
 _CLEAN_STEPS: tuple[Record, ...] = (
     {"interface": "deploy", "step": "erase_devices_metadata", "priority": 10, "abortable": True, "args": {}},
 )
+_WORK_OF_WAIT = {
+    machine.DEPLOY_WAIT: "deploy",
+    machine.DEPLOY_HOLD: "deploy",
+    machine.CLEAN_WAIT: "clean",
+    machine.CLEAN_HOLD: "clean",
+    machine.SERVICE_WAIT: "service",
+    machine.SERVICE_HOLD: "service",
+}
+"""Which work's steps a node waits for."""
+_WAITED_FOR = {
+    machine.DEPLOY_WAIT: "callback for",
+    machine.CLEAN_WAIT: "the cleaning of",
+    machine.RESCUE_WAIT: "rescue ramdisk callback for",
+    machine.INSPECT_WAIT: "the inspection of",
+    machine.SERVICE_WAIT: "the servicing of",
+}
 _FAIL_WORDS = {
     "tear_down": "Failed to tear down: {}",
     "rescue": "Failed to rescue: {}",
@@ -282,7 +299,7 @@ class Conductor:
                 )
         own = _AGENT_STEPS if node["deploy_interface"] == "direct" else _AGENT_STEPS[:1]
         steps: list[Record] = [
-            {"interface": "deploy", "step": name, "priority": priority, "args": {}, "argsinfo": None}
+            {"interface": "deploy", "step": name, "priority": priority, "abortable": True, "argsinfo": None}
             for name, priority in own
         ]
         steps += [{**step, "priority": int(step["priority"])} for step in user_steps if int(step["priority"])]
@@ -394,40 +411,66 @@ class Conductor:
             self.move(node, action)
 
     def _abort(self, node: Record) -> None:
+        """The work that waits is given up; where its step cannot be interrupted, once that step is done."""
         state = node["provision_state"]
+        work = _WORK_OF_WAIT.get(state)
+        step = node[f"{work}_step"] if work else {}
+        if step and not step.get("abortable"):
+            step["abort_after"] = True
+            self.world.touch(node)
+            return
         self.drop_jobs(node["uuid"])
-        match state:
-            case machine.CLEAN_WAIT | machine.CLEAN_HOLD:
-                is_manual = node["target_provision_state"] == machine.MANAGEABLE
-                self.move(node, "abort", target_state=machine.MANAGEABLE if is_manual else None)
-                self.save(
-                    node,
-                    last_error="By request, the clean operation was aborted",
-                    clean_step={},
-                    maintenance=not is_manual or node["maintenance"],
-                    fault=node["fault"] if is_manual else "clean failure",
+        if state == machine.SERVICE_FAIL:
+            if node["maintenance"]:
+                raise conflict(
+                    f'Can not abort service on node "{node["uuid"]}" while it is in maintenance mode. Please remove '
+                    "the node from maintenance prior to issuing the request to abort the service operation."
                 )
-                self._power_off_quietly(node)
-            case machine.DEPLOY_WAIT | machine.DEPLOY_HOLD:
-                self.move(node, "abort")
-                step = node["deploy_step"]
-                where = f' during or after the completion of step "{step["interface"]}.{step["step"]}"' if step else ""
-                self.save(node, last_error=f"By request, the deploy operation was aborted{where}", deploy_step={})
-                self._wipe_deploy_info(node)
-            case machine.RESCUE_WAIT:
-                self._remove_rescue_password(node)
-                self.move(node, "abort")
-                self._power_off_quietly(node)
-            case machine.INSPECT_WAIT:
-                self.move(node, "abort")
-                self.save(node, last_error="Inspection was aborted by request.")
-            case _:
-                self.move(node, "abort")
-                self.save(node, last_error="By request, the service operation was aborted", service_step={})
+            self.move(node, "abort")
+            self._give_up(node, "service")
+        elif work == "service":
+            self.move(node, "fail")
+            self.move(node, "abort")
+            self._give_up(node, work)
+        elif work:
+            is_manual = node["target_provision_state"] == machine.MANAGEABLE
+            self.move(node, "abort", target_state=machine.MANAGEABLE if is_manual else None)
+            self._give_up(node, work)
+        elif state == machine.RESCUE_WAIT:
+            self._remove_rescue_password(node)
+            self.move(node, "abort")
+            self.record(node, "By request, the rescue operation was aborted.", "rescue", is_error=False)
+        else:
+            self.move(node, "abort")
+            self.record(node, "Inspection was aborted by request.", "introspection")
+
+    def _give_up(self, node: Record, work: str) -> None:
+        """What the work has left on the node is cleared, and the node says why."""
+        step = node[f"{work}_step"]
+        where = f' during or after the completion of step "{step["interface"]}.{step["step"]}"' if step else ""
+        self.save(node, last_error=f"By request, the {work} operation was aborted{where}")
+        node[f"{work}_step"] = {}
+        if work == "deploy":
+            self._wipe_deploy_info(node)
+        elif work == "clean":
+            self._wipe_clean_info(node)
+            self._power_off_quietly(node)
+
+    def time_out(self, node: Record) -> None:
+        """The agent that the node waits for never called."""
+        node_uuid, state = node["uuid"], node["provision_state"]
+        self.lock(node)
+        job = next((job for job in self.world.jobs if job.subject == node_uuid), None)
+        if job is None or _WAITED_FOR.get(state) is None:
+            raise LookupError(f"node {node_uuid} is {state} and waits for nothing")
+        self._fail(job, f"Timeout reached while waiting for {_WAITED_FOR[state]} node {node_uuid}")
+        self.drop_jobs(node_uuid)
 
     def change_power(self, node: Record, target: str) -> None:
         """The machine is on its way to the power state."""
         self.lock(node)
+        if problem := self.validate(node)["power"]:
+            raise bad_request(problem)
         self._check_workers(node)
         goal = machine.POWER_OFF if target in (machine.POWER_OFF, machine.SOFT_POWER_OFF) else machine.POWER_ON
         self.save(node, target_power_state=goal, last_error=None, reservation=self.host)
@@ -569,7 +612,13 @@ class Conductor:
             return
         job.holds_lock = True
         self.save(node, reservation=self.host)
-        self.move(node, "resume", target_state=machine.MANAGEABLE if job.is_manual else None)
+        target_state = machine.MANAGEABLE if job.is_manual else None
+        self.move(node, "resume", target_state=target_state)
+        work = _WORK_OF_WAIT.get(wait_state)
+        if work and node[f"{work}_step"].get("abort_after"):
+            job.stages.clear()
+            self.move(node, "fail", target_state=target_state)
+            self._give_up(node, work)
 
     def _store_config_drive(self, job: Job, config_drive: Any) -> None:
         node = self._node(job)
@@ -657,7 +706,7 @@ class Conductor:
             node["driver_internal_info"].pop(name, None)
         self._wipe_deploy_info(node)
         self.vifs.detach_all(self.world, node)
-        self.save(node, instance_info={}, instance_uuid=None, instance_name=None, console_enabled=False)
+        self.save(node, instance_info={}, instance_uuid=None, instance_name=None)
         allocation = self.world.allocations.get(node["allocation_uuid"] or "")
         if allocation is not None:
             self.release(allocation)
@@ -709,11 +758,11 @@ class Conductor:
 
     def _fail_clean(self, node: Record, message: str, job: Job) -> None:
         self.record(node, message, machine.CLEANING)
-        self._wipe_clean_info(node)
-        if not job.is_manual:
+        if node["clean_step"]:
             node["maintenance"] = True
             node["fault"] = "clean failure"
-            node["maintenance_reason"] = message
+            node["maintenance_reason"] = node["maintenance_reason"] or message
+        self._wipe_clean_info(node)
         self.move(node, "fail", target_state=machine.MANAGEABLE if job.is_manual else None)
 
     def _wipe_clean_info(self, node: Record) -> None:

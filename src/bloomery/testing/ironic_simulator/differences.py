@@ -19,11 +19,8 @@ KNOWN_DIFFERENCES: tuple[Difference, ...] = (
     Difference("standard traits", "Every trait with a standard prefix is accepted; Ironic knows a list of them."),
     Difference("schema messages", "Refusals of bad fields name the same fault with fewer words of the schema."),
     Difference("unknown interfaces", "Any name of a hardware interface is accepted; Ironic knows those it enabled."),
-    Difference(
-        "no periodic tasks", "No power sync, no timeouts: a node waits for its agent for as long as it is left."
-    ),
+    Difference("no periodic tasks", "No power sync, and no timeout but by `time_out`."),
     Difference("agent network", "The neutron interface creates no ports on provisioning or cleaning networks."),
-    Difference("console", "A console has an address, and nothing listens there."),
     Difference("images", "No image is fetched; image_source and checksums are only checked to be there."),
     Difference("null config drive members", "JSON config drives are stored as they came, without network data."),
     Difference("one conductor", "There is one conductor, for all conductor groups."),
@@ -33,7 +30,7 @@ KNOWN_DIFFERENCES: tuple[Difference, ...] = (
     Difference("method and path", "Ironic answers 500 where a path goes on after a leaf; the simulator answers 405."),
     Difference("record numbers", "Messages that name a record by its number in the database may name another number."),
     Difference("flat without Neutron", "Without a linked Neutron, flat VIFs are kept, and nobody is asked or told."),
-    Difference("console address", "A console enabled on fake-hardware has an address; Ironic's has none."),
+    Difference("console address", "Every enabled console has an address, and nothing listens there."),
     Difference("wait for the agent", "Redfish nodes wait for an agent that calls after a set time, always."),
     Difference("history words", "History tells of cleaning and of errors only, in fewer words."),
     Difference("chassis, BIOS, RAID", "Lists of chassis, BIOS settings and firmware are empty; RAID is not there."),

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from bloomery.testing.http_simulator import HttpSimulator, RecordedRequest, Response
 from bloomery.testing.ironic_simulator import machine
-from bloomery.testing.ironic_simulator.api import Api, new_node, new_record
+from bloomery.testing.ironic_simulator.api import Api
 from bloomery.testing.ironic_simulator.conductor import Conductor
 from bloomery.testing.ironic_simulator.errors import ApiError
 from bloomery.testing.ironic_simulator.records import MAX_MINOR, PORT, PORTGROUP, Record
@@ -182,7 +182,7 @@ class IronicSimulator(HttpSimulator):
                 "properties": {"cpus": 4, "memory_mb": 8192, "local_gb": 100, "cpu_arch": "x86_64"},
                 "provision_updated_at": self._world.now(),
             }
-            node = new_node(self._world, node_uuid, {**defaults, **fields})
+            node = self._world.add_node(node_uuid, {**defaults, **fields})
             state = node["provision_state"]
             if "target_provision_state" not in fields:
                 node["target_provision_state"] = machine.TARGETS.get(state)
@@ -190,7 +190,7 @@ class IronicSimulator(HttpSimulator):
             group_uuid = None
             if bonded:
                 group = {"node_uuid": node_uuid, "address": self._next_mac()}
-                group_uuid = new_record(self._world, PORTGROUP, str(uuid.uuid4()), group)["uuid"]
+                group_uuid = self._world.add_record(PORTGROUP, str(uuid.uuid4()), group)["uuid"]
             for index in range(ports):
                 port = {
                     "node_uuid": node_uuid,
@@ -203,7 +203,7 @@ class IronicSimulator(HttpSimulator):
                         "switch_info": "sw1",
                     },
                 }
-                new_record(self._world, PORT, str(uuid.uuid4()), port)
+                self._world.add_record(PORT, str(uuid.uuid4()), port)
             self._conductor.changed.notify_all()
             return node_uuid
 
@@ -244,6 +244,11 @@ class IronicSimulator(HttpSimulator):
         with self._conductor.changed:
             self._world.sticky.clear()
             self._conductor.revive(self._world.nodes.values())
+
+    def time_out(self, node: str) -> None:
+        """The agent that the node waits for never called: its deploy, cleaning, rescue and so on has failed."""
+        with self._conductor.changed:
+            self._conductor.time_out(self._find(node))
 
     def unplug_bmc(self, node: str, *, is_unplugged: bool = True) -> None:
         """The node's management controller cannot be reached, or can be reached again."""

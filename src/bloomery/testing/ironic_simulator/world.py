@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +13,10 @@ from bloomery.testing.ironic_simulator import machine
 from bloomery.testing.ironic_simulator.errors import WorkFailed
 from bloomery.testing.ironic_simulator.records import (
     ALLOCATION,
+    HARDWARE_TYPES,
+    INTERFACES,
     KINDS,
+    NODE_DEFAULTS,
     PORT,
     PORTGROUP,
     VOLUME_CONNECTOR,
@@ -125,7 +130,7 @@ class World:
         }
         return tables[kind.collection]
 
-    def next_id(self) -> int:
+    def _next_id(self) -> int:
         """A number that no record has had."""
         self.last_id += 1
         return self.last_id
@@ -141,6 +146,36 @@ class World:
     def touch(self, record: Record) -> None:
         """The record counts as changed now."""
         record["updated_at"] = self.now()
+
+    def add_node(self, node_uuid: str, fields: Mapping[str, Any]) -> Record:
+        """The node and its machine exist, with Ironic's defaults for what is not named."""
+        given = {name: value for name, value in fields.items() if value is not None}
+        interfaces = HARDWARE_TYPES[given.get("driver", NODE_DEFAULTS["driver"])]
+        node: Record = {
+            "id": self._next_id(),
+            "uuid": node_uuid,
+            "created_at": self.now(),
+            "updated_at": None,
+            **copy.deepcopy(dict(NODE_DEFAULTS)),
+            **{f"{name}_interface": interfaces[name] for name in INTERFACES},
+            **copy.deepcopy(given),
+        }
+        self.nodes[node_uuid] = node
+        self.bmcs[node_uuid] = Bmc(power=node["power_state"] or machine.POWER_OFF)
+        return node
+
+    def add_record(self, kind: Kind, record_uuid: str, fields: Mapping[str, Any]) -> Record:
+        """The record exists, with Ironic's defaults for what is not named."""
+        record: Record = {
+            "id": self._next_id(),
+            "uuid": record_uuid,
+            "created_at": self.now(),
+            "updated_at": None,
+            **copy.deepcopy(dict(kind.defaults)),
+            **{name: copy.deepcopy(value) for name, value in fields.items() if value is not None},
+        }
+        self.table(kind)[record_uuid] = record
+        return record
 
     def of_node(self, kind: Kind, node_uuid: str) -> list[Record]:
         """The records of a kind that belong to the node, oldest first."""
