@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -122,7 +123,7 @@ def _adapters_of_cloud(cloud: str | None, options: Any) -> Adapters:
     try:
         region = OpenStackConfig().get_one(cloud=cloud, argparse=options)
         session = region.get_session()
-    except (sdk_exceptions.ConfigException, sdk_exceptions.SDKException, OSError) as problem:
+    except (sdk_exceptions.SDKException, ksa_exceptions.ClientException, OSError) as problem:
         raise InvalidRequest(
             f"cloud {cloud!r} cannot be used" if cloud else "no cloud can be used",
             reason=str(problem),
@@ -164,14 +165,17 @@ class Bloomery:
     @classmethod
     def over(cls, adapters: Adapters, *, connections: int, timeout_s: float) -> Bloomery:
         """A connection over keystoneauth adapters."""
-        deadline = Deadline(timeout_s)
+        # Twice, so that what is said of a service that does not answer is that, and not that time is over.
+        deadline = Deadline(2 * timeout_s, outage_s=timeout_s)
         transport = Transport(adapters.baremetal, service="Ironic", version_path="/v1", connections=connections)
-        ironic = Ironic.connect(transport, deadline)
+        # Each call sets a deadline of its own; whatever does not is borne as long as a quick question is.
+        standing = Deadline(math.inf, outage_s=timeout_s)
+        ironic = Ironic.connect(transport, deadline).within(standing)
         neutron = glance = None
         if adapters.network is not None and _is_there(adapters.network):
-            neutron = Neutron(Transport(adapters.network, service="Neutron", version_path="/v2.0"), deadline)
+            neutron = Neutron(Transport(adapters.network, service="Neutron", version_path="/v2.0"), standing)
         if adapters.image is not None and _is_there(adapters.image):
-            glance = Glance(Transport(adapters.image, service="Glance", version_path="/v2"), deadline)
+            glance = Glance(Transport(adapters.image, service="Glance", version_path="/v2"), standing)
         return cls(Services(ironic=ironic, watch=Watch(ironic), neutron=neutron, glance=glance))
 
     @property
@@ -247,26 +251,13 @@ class Bloomery:
             on_progress: is told how far it has got.
 
         Raises:
-            InstanceNotFound: there is none, and nothing is left of one.
+            InstanceNotFound: there is none, and nothing is left of one. A node that carries none is no error.
             TearDownFailed, CleanFailed: says why.
         """
         options = _options(timeout_s, cancellation, on_progress)
-        node, instance_uuid = self._to_destroy(instance)
-        tear_down.destroy(self.services, node, instance_uuid, options, wait_for_cleaning=wait_for_cleaning)
-
-    def _to_destroy(self, instance: str) -> tuple[Node, str]:
-        """The node to tear down and the instance to free it of; also where only our mark is left of the instance."""
-        ironic = self._ironic()
-        try:
-            node = instances.find(ironic, instance)
-        except BloomeryError:
-            left = ironic.find_node(instance)
-            mark = left.any_mark if left is not None else None
-            if left is None or mark is None or left.instance_uuid is not None:
-                raise
-            return left, str(mark.get("instance_uuid"))
-        instances.must_be_ours(node, "destroy")
-        return node, str(node.instance_uuid)
+        node, instance_uuid = instances.find_to_destroy(self._ironic(), instance)
+        if instance_uuid is not None:
+            tear_down.destroy(self.services, node, instance_uuid, options, wait_for_cleaning=wait_for_cleaning)
 
     def rebuild(
         self,

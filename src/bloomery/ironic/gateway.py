@@ -49,7 +49,7 @@ from bloomery.rest.failures import Failure, Kind, RequestFailure
 from bloomery.rest.retries import LONGEST_PAUSE_S, certainly, translated
 from bloomery.rest.transport import Reply, Transport
 from bloomery.secret import Secret
-from bloomery.states import MAY_BE_UPDATED, TAKEN_UP, Power
+from bloomery.states import MAY_BE_UPDATED, TAKEN_UP, Power, Provision, Provision
 
 T = TypeVar("T")
 
@@ -422,6 +422,8 @@ class Ironic:
             if ours_is_gone(now):
                 return now
             patch: Patch = []
+            if now.instance_uuid is None and now.instance_info and now.state is not Provision.ACTIVE:
+                patch.append({"op": "add", "path": "/instance_info", "value": {}})
             if now.any_mark is not None:
                 patch.append({"op": "remove", "path": f"/extra/{MARK}"})
             if now.instance_uuid == instance_uuid:
@@ -724,10 +726,16 @@ class Ironic:
             there = self.allocation(allocation_uuid)
             if there is None:
                 return True
-            if problem.failure is Failure.REJECTED:
-                raise NodeUnavailable(
-                    f"allocation {allocation_uuid} cannot be deleted", reason=problem.reason, node_uuid=there.node_uuid
-                )
+            if problem.failure is Failure.CONFLICT and there.node_uuid is not None:
+                holder = self.node(there.node_uuid, fields=WATCH_FIELDS)
+                if holder.state is Provision.ACTIVE and holder.reservation is None:
+                    raise NodeUnavailable(
+                        f"allocation {allocation_uuid} cannot be deleted",
+                        reason=problem.reason,
+                        node_uuid=holder.uuid,
+                        request_id=problem.request_id,
+                    )
+                self._blocked_or_raise(holder, problem, doing)
             return None
 
         path = f"/allocations/{_part(allocation_uuid)}"

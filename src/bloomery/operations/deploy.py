@@ -197,11 +197,24 @@ def check_request(run: DeployRun) -> None:
             ramdisk=run.image.ramdisk or found.ramdisk_id,
             is_partition=run.image.is_partition or found.kernel_id is not None,
         )
+    if run.request.node is not None and run.request.name is not None:
+        _refuse_taken_name(run, run.request.name)
     run.plan = vifs.plan(run, run.request.nics)
     if run.has_node:
         run.plan = vifs.place(run, run.request.nics, run.plan)
     if run.request.guest.config_drive:
         _drive(run, ()).as_payload()  # what does not fit is said before anything is changed
+
+
+def _refuse_taken_name(run: DeployRun, name: str) -> None:
+    """Ironic sees to it that allocations have different names; without an allocation, we do."""
+    namesake = run.ironic.allocation(name)
+    if namesake is not None and namesake.uuid != run.instance_uuid:
+        raise InvalidRequest(
+            f"an instance is named {name!r} already",
+            reason=f"allocation {namesake.uuid} on node {namesake.node_uuid}",
+            advice="Choose another name, or destroy that instance first",
+        )
 
 
 def claim_node(run: DeployRun) -> None:

@@ -156,24 +156,55 @@ def find(ironic: Ironic, name_or_uuid: str) -> Node:
 
 
 def _find_by_name(ironic: Ironic, name: str) -> Node:
+    named = ironic.find_node(name)
     found: dict[str, Node] = {}
+    if named is not None and named.instance_uuid is not None:
+        found[named.uuid] = named
     allocation = ironic.allocation(name)
-    if allocation is not None and allocation.node_uuid is not None:
+    if allocation is not None and allocation.node_uuid is not None and allocation.node_uuid not in found:
         found[allocation.node_uuid] = ironic.node(allocation.node_uuid)
-    fleet = Fleet()
-    fleet.read(ironic, {"associated": True})
-    for node in fleet.nodes:
-        if name == instance_on(node).name or name == node.name:
-            found.setdefault(node.uuid, node)
+    if not found:
+        # Neither a node nor an allocation: a name that only marks and instance_info know, which Ironic cannot look up.
+        fleet = Fleet()
+        fleet.read(ironic, {"associated": True})
+        found = {node.uuid: node for node in fleet.nodes if name == instance_on(node).name}
     if len(found) > 1:
         listed = ", ".join(f"{node.instance_uuid} on node {node.label}" for node in found.values())
         raise AmbiguousName(f"{len(found)} instances are named {name!r}", reason=listed)
     if found:
         return ironic.node(next(iter(found)))
-    free = ironic.find_node(name)
-    if free is None:
+    if named is None:
         raise InstanceNotFound(f"there is no instance {name!r}")
-    return _with_instance(free)
+    return _with_instance(named)
+
+
+def find_to_destroy(ironic: Ironic, name_or_uuid: str) -> tuple[Node, str | None]:
+    """The node that carries the instance, or carried it last and still has our mark; and the instance's UUID.
+
+    The UUID is None where a node is named that has nothing of an instance: there is nothing left to destroy.
+
+    Raises:
+        InstanceNotFound: nothing is left of such an instance.
+        Conflict: somebody else deployed it.
+    """
+    try:
+        node = find(ironic, name_or_uuid)
+    except InstanceNotFound:
+        named = ironic.find_node(name_or_uuid)
+        if named is not None and named.any_mark is None:
+            return named, None
+        left = [named] if named is not None else [node for node in ironic.nodes() if _once_carried(node, name_or_uuid)]
+        if not left:
+            raise
+        return left[0], str((left[0].any_mark or {}).get("instance_uuid"))
+    must_be_ours(node, "destroy")
+    return node, str(node.instance_uuid)
+
+
+def _once_carried(node: Node, name_or_uuid: str) -> bool:
+    """Whether our mark on the node is of an instance that was called so and that the node does not carry any more."""
+    mark = node.any_mark
+    return mark is not None and node.mark is None and name_or_uuid in (mark.get("instance_uuid"), mark.get("name"))
 
 
 def _with_instance(node: Node) -> Node:

@@ -121,16 +121,30 @@ def change_hard(run: PowerRun) -> None:
     _await_result(run)
 
 
+def switch_off(run: Run) -> None:
+    """The machine is off. A part of operations that need it so.
+
+    Raises:
+        PowerFailed: it is not.
+    """
+    run.ironic.set_power(run.node.uuid, Power.OFF)
+    _await(run, Power.OFF)
+
+
 def _await_result(run: PowerRun) -> None:
     """Ironic has done what it was asked, and says that it went well.
 
     Raises:
-        PowerFailed: it did not; Ironic clears the target on failure, too, and leaves the reason.
+        PowerFailed: it did not.
     """
+    _await(run, Power.OFF if run.target is Power.OFF else Power.ON)
+
+
+def _await(run: Run, wanted: Power) -> None:
+    """The power is as it was wanted. Ironic clears the target when it fails, too, and leaves the reason."""
     run.node, _ = run.services.watch.wait(
-        run.node.uuid, _quiet, deadline=run.deadline, doing=f"waiting for {run.operation}", on_look=run.on_look
+        run.node.uuid, _quiet, deadline=run.deadline, doing=f"waiting for {wanted.value!r}", on_look=run.on_look
     )
-    wanted = Power.OFF if run.target is Power.OFF else Power.ON
     if run.node.power_state != wanted or run.node.last_error is not None:
         raise PowerFailed(
             f"{run.operation} of node {run.node.label} failed",

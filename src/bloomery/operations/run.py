@@ -129,6 +129,7 @@ class Run:
         self.deadline = self._whole.impatient(PATIENCE_S)
         self._at = Progress(operation, "", 0, 1, 0.0)
         self._is_undoing = False
+        self._fraction = 0.0
 
     # What it works on
 
@@ -204,6 +205,7 @@ class Run:
     def at_undo(self, step: str) -> None:
         """An undo begins."""
         self._at = Progress(self.operation, step, self._at.index, self._at.total, 0.0)
+        self._fraction = 0.0
         self._tell(fraction=0.0)
 
     def on_look(self, node: Node) -> None:
@@ -219,6 +221,7 @@ class Run:
 
     def _tell(self, *, fraction: float, detail: str | None = None) -> None:
         node = self._node
+        self._fraction = max(self._fraction, fraction)
         self.options.on_progress(
             Progress(
                 operation=self.operation,
@@ -231,7 +234,7 @@ class Run:
                 instance_uuid=self.instance_uuid,
                 state=node.provision_state if node else None,
                 detail=detail,
-                fraction=fraction,
+                fraction=self._fraction,
                 undoing=self._is_undoing,
             )
         )

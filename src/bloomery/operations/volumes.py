@@ -12,6 +12,7 @@ from bloomery.engine import Step
 from bloomery.errors import InvalidRequest, NodeUnavailable, NotFound
 from bloomery.ironic import Node, VolumeTarget
 from bloomery.ironic.models import MARK
+from bloomery.operations import power
 from bloomery.operations.request import Volume
 from bloomery.operations.run import Options, Run, Services, as_mapping, carry_out
 
@@ -43,13 +44,16 @@ def add(run: Run, targets: Mapping[str, Volume]) -> None:
 
 
 def remove(run: Run, mark: Mapping[str, Any] | None) -> None:
-    """The node has none of the volume targets that the mark names. Others are left alone."""
+    """The node has none of the volume targets that the mark names. Others are left alone.
+
+    Ironic removes targets of a machine that is off only, so one that is on is powered off: call it where nothing runs.
+    """
     ours = marked(mark)
-    if not ours:
-        return
-    for target in run.ironic.volume_targets(run.node.uuid):
-        if target.uuid in ours:
-            run.ironic.remove_volume_target(run.node.uuid, target.uuid)
+    left = [target for target in run.ironic.volume_targets(run.node.uuid) if target.uuid in ours] if ours else []
+    if left and run.ironic.node(run.node.uuid).is_on:
+        power.switch_off(run)
+    for target in left:
+        run.ironic.remove_volume_target(run.node.uuid, target.uuid)
 
 
 # Connector

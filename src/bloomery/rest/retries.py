@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
+_JITTER = (0.6, 1.4)
 LEAST_REQUEST_S = 10.0
 """What a single request may take even where an outage is not borne for long: a busy Ironic is slow, not away."""
 
@@ -53,17 +54,15 @@ def certainly(
     Raises:
         BloomeryError: it cannot be done, in our words.
     """
-    pause_s = FIRST_PAUSE_S
+    mean_pause_s = FIRST_PAUSE_S
     met: Counter[Failure] = Counter()
-    failing_since = None
+    away_since: float | None = None
     while True:
         deadline.check(doing)
         try:
             return send(max(0.05, min(deadline.remaining_s, max(deadline.outage_s, LEAST_REQUEST_S))))
         except RequestFailure as problem:
             failed = problem
-        now = deadline.clock.monotonic()
-        failing_since = failing_since if failing_since is not None else now
         met[failed.failure] += 1
         failed.times = met[failed.failure]
         rule = POLICY[failed.failure][kind]
@@ -77,18 +76,22 @@ def certainly(
         if rule.at_most is not None and failed.times >= rule.at_most:
             raise translated(service, doing, failed) from failed
         # 409 is an answer, not an outage: whoever is in the way may stay there as long as the deadline lets us wait.
-        borne_s = deadline.remaining_s if failed.failure is Failure.CONFLICT else deadline.outage_s
-        if now + pause_s - failing_since > borne_s or pause_s > deadline.remaining_s:
+        now = deadline.clock.monotonic()
+        away_since = None if failed.failure is Failure.CONFLICT else now if away_since is None else away_since
+        pause_s = mean_pause_s * random.uniform(*_JITTER)  # noqa: S311  jitter, not a secret
+        if away_since is not None and now + pause_s - away_since > deadline.outage_s:
+            raise translated(service, doing, failed) from failed
+        if pause_s >= deadline.remaining_s:
             raise _late(service, doing, failed, deadline) from failed
-        log.info("%s: %s; again in about %.1f s", doing, failed.reason, pause_s)
-        deadline.pause(pause_s * random.uniform(0.6, 1.4), doing)  # noqa: S311  jitter, not a secret
-        pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        log.info("%s: %s; again in %.1f s", doing, failed.reason, pause_s)
+        deadline.pause(pause_s, doing)
+        mean_pause_s = min(2 * mean_pause_s, LONGEST_PAUSE_S / _JITTER[1])
 
 
 def _late(service: str, doing: str, failed: RequestFailure, deadline: Deadline) -> BloomeryError:
-    """The error for a failure that outlasted our patience."""
+    """The error for a failure that would have been borne for longer, had there been time."""
     error = translated(service, doing, failed)
-    if isinstance(error, ServiceUnavailable) and deadline.remaining_s <= LONGEST_PAUSE_S:
+    if isinstance(error, ServiceUnavailable):
         return OperationTimedOut(
             f"not finished within {deadline.timeout_s:g} s",
             reason=f"still {doing}; {error}",

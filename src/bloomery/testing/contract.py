@@ -109,7 +109,7 @@ class Bench:
             self.node, WHILE_DEPLOYING, deadline=Deadline(self.wait_s), doing="deploying"
         )
         _holds(meaning is Meaning.DONE, f"the deploy ends in {node.provision_state!r}: {node.last_error}")
-        return node
+        return self.node
 
     def vif(self) -> str:
         """A VIF that is plugged nowhere."""

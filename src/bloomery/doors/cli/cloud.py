@@ -7,12 +7,47 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 import typer
 
 from bloomery import lab
 from bloomery.errors import BloomeryError, InvalidRequest
 from bloomery.library import Bloomery, connect
+
+CLOUD_OPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "os_cloud": "A cloud of clouds.yaml; else OS_CLOUD.",
+        "os_auth_type": "password, token, none, http_basic and whatever else keystoneauth knows.",
+        "os_auth_url": "Keystone's address.",
+        "os_endpoint": "Ironic's address, where there is no Keystone.",
+        "os_token": "A token, for the auth type token.",
+        "os_username": "User.",
+        "os_user_id": "User, by id.",
+        "os_user_domain_name": "The user's domain.",
+        "os_user_domain_id": "The user's domain, by id.",
+        "os_password": "Password; better in clouds.yaml or OS_PASSWORD, where other users cannot see it.",
+        "os_project_name": "Project.",
+        "os_project_id": "Project, by id.",
+        "os_project_domain_name": "The project's domain.",
+        "os_project_domain_id": "The project's domain, by id.",
+        "os_domain_name": "The domain to be authorised for.",
+        "os_domain_id": "The domain to be authorised for, by id.",
+        "os_system_scope": "all, to be authorised for the whole system.",
+        "os_application_credential_id": "Application credential.",
+        "os_application_credential_name": "Application credential, by name and user.",
+        "os_application_credential_secret": "Its secret; better in clouds.yaml.",
+        "os_region_name": "Region.",
+        "os_interface": "Which endpoints of the catalogue: public, internal or admin.",
+        "os_baremetal_endpoint_override": "Ironic's address, instead of the catalogue's.",
+        "os_network_endpoint_override": "Neutron's address, instead of the catalogue's.",
+        "os_image_endpoint_override": "Glance's address, instead of the catalogue's.",
+        "os_cacert": "File with the CA certificates to trust.",
+        "os_cert": "File with the client certificate.",
+        "os_key": "File with the client certificate's key.",
+    }
+)
+"""The global options that say which cloud, named as openstacksdk reads them, and their help."""
 
 
 @dataclass(kw_only=True)

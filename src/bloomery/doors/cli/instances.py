@@ -27,14 +27,15 @@ from bloomery.doors.cli.output import (
     print_rows,
     visible,
 )
-from bloomery.doors.cli.running import Task, carry_out, report
+from bloomery.doors.cli.running import Task, carry_out
+from bloomery.errors import BloomeryError
 from bloomery.library import Bloomery
 from bloomery.operations.instances import Instance, Manager
 from bloomery.operations.run import OnProgress
 
 app = typer.Typer()
 
-_COLUMNS = ("name", "state", "power_state", "node_name", "since", "manager", "uuid")
+_COLUMNS = ("name", "state", "power_state", "node_name", "uuid", "since", "manager")
 _ALL_COLUMNS = tuple(name for name in Instance.__dataclass_fields__ if name != "vifs")
 _IN_SHOW = (
     "name", "uuid", "state", "step", "since", "power_state", "target_power_state", "node_name", "node_uuid",
@@ -191,34 +192,30 @@ def adopt(
 @app.command()
 def recover(
     ctx: typer.Context,
+    older_than: Annotated[
+        float,
+        typer.Option(
+            "--older-than", metavar="SECONDS", min=0,
+            help="Leave alone what was begun more recently: its process may still be at it.",
+        ),
+    ] = 600,
     timeout: o.LongTimeoutOption = o.LONG_S,
     written_as: FormatOption = Format.TABLE,
     columns: ColumnOption = None,
     sort_column: SortOption = None,
-) -> None:
-    """Finish or undo what processes of ours left half done. Not while they still work: it would be taken from them."""
+) -> None:  # fmt: skip
+    """Finish or undo what processes of ours have left half done."""
     invocation = invocation_of(ctx)
 
-    def call(cancellation: Cancellation, on_progress: OnProgress) -> list[tuple[Row, int]]:
-        looked_at = invocation.api.recover(timeout_s=timeout, cancellation=cancellation, on_progress=on_progress)
-        found: list[tuple[Row, int]] = []
-        for node, problem in looked_at:
-            if problem is not None:
-                report(problem, label=node.label)
-            row = {
-                "node": node.label,
-                "state": node.provision_state,
-                "instance": node.instance_uuid,
-                "problem": str(problem) if problem is not None else None,
-            }
-            found.append((row, exit_code_of(problem) if problem is not None else 0))
-        return found
+    def call(cancellation: Cancellation, on_progress: OnProgress) -> list[tuple[str, BloomeryError | None]]:
+        return invocation.api.recover(
+            older_than_s=older_than, timeout_s=timeout, cancellation=cancellation, on_progress=on_progress
+        )
 
-    task = Task(label="recover", call=call, done="all looked at", counts=False)
-    (found,) = carry_out(invocation, [task])
-    every = ("node", "state", "instance", "problem")
-    shape = Shape.of(written_as, columns, sort_column)
-    print_rows([row for row, _ in found], shape, by_default=every, all_columns=every)
-    failed = [code for _, code in found if code]
+    (seen_to,) = carry_out(invocation, [Task(label="recover", call=call, done="all seen to", counts=False)])
+    rows = [{"node": node, "problem": str(problem) if problem is not None else None} for node, problem in seen_to]
+    every = ("node", "problem")
+    print_rows(rows, Shape.of(written_as, columns, sort_column), by_default=every, all_columns=every)
+    failed = [exit_code_of(problem) for _, problem in seen_to if problem is not None]
     if failed:
         raise typer.Exit(failed[0])

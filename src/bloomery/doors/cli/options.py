@@ -84,7 +84,9 @@ NicOption = Annotated[
 ]
 NetworkOption = Annotated[
     list[str] | None,
-    typer.Option("--network", help="A NIC on this network; may be repeated.", show_default=False, rich_help_panel=_NICS),
+    typer.Option(
+        "--network", help="A NIC on this network; may be repeated.", show_default=False, rich_help_panel=_NICS
+    ),
 ]
 SubnetOption = Annotated[
     list[str] | None,

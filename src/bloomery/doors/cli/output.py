@@ -130,7 +130,7 @@ def print_rows(rows: Iterable[Row], shape: Shape, *, by_default: Sequence[str], 
     Args:
         rows: values by column.
         shape: how they are wanted.
-        by_default: the columns of a table, the most important first: where the terminal is too narrow, the last are left out.
+        by_default: the columns of a table, the most important first: on a terminal, those that do not fit are left out.
         all_columns: every column that there is.
 
     Raises:
@@ -174,7 +174,14 @@ def print_fields(row: Row, shape: Shape) -> None:
             for name in chosen:
                 lines = _lines(plain[name])
                 table.add_row(name.replace("_", " "), Text("\n".join(lines), style=_style(name, lines[0])))
-            _stdout().print(table)
+            _print(_stdout(), table)
+
+
+def _print(console: Console, table: Table) -> None:
+    """The table is on stdout, without the blanks that fill its last column."""
+    with console.capture() as written:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in written.get().splitlines()), color=True)
 
 
 def _stdout() -> Console:
@@ -203,19 +210,21 @@ def _print_table(rows: Sequence[Row], columns: list[str], *, may_leave_out: bool
         max(cell_len(name), *(cell_len(line[index]) for line in cells)) if cells else cell_len(name)
         for index, name in enumerate(columns)
     ]
-    shown = len(columns)
-    while may_leave_out and shown > 1 and sum(widths[:shown]) + _GAP * (shown - 1) > console.width:
-        shown -= 1
+    shown: list[int] = []
+    room = console.width + _GAP
+    for index, width in enumerate(widths):
+        if not may_leave_out or not shown or width + _GAP <= room:
+            shown.append(index)
+            room -= width + _GAP
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for name in columns[:shown]:
-        table.add_column(name.replace("_", " ").upper(), overflow="fold")
+    for index in shown:
+        table.add_column(columns[index].replace("_", " ").upper(), overflow="fold")
     for line in cells:
-        table.add_row(
-            *(Text(text, style=_style(name, text)) for name, text in zip(columns[:shown], line, strict=False))
-        )
-    console.print(table)
-    if shown < len(columns):
-        note(f"(no room for {', '.join(columns[shown:])}; -c NAME or -f json shows them)")
+        table.add_row(*(Text(line[index], style=_style(columns[index], line[index])) for index in shown))
+    _print(console, table)
+    left_out = [name for index, name in enumerate(columns) if index not in shown]
+    if left_out:
+        note(f"(no room for {', '.join(left_out)}; -c NAME or -f json shows them)")
 
 
 def _column(name: str, columns: Sequence[str]) -> str:

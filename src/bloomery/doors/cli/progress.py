@@ -101,7 +101,7 @@ class LiveLines(Display):
             self._bars.update(
                 self._tasks[label],
                 completed=progress.fraction,
-                words=visible(_words(progress)),
+                words=visible(_few_words(progress)),
                 expected_s=expected_s,
             )
 
@@ -151,3 +151,10 @@ def _words(progress: Progress) -> str:
     step = f"undoing: {progress.step}" if progress.undoing else progress.step
     where = ", ".join(part for part in (progress.state, progress.detail) if part)
     return f"{step} [{where}]" if where else step
+
+
+def _few_words(progress: Progress) -> str:
+    """What fits beside a bar: Ironic's own step, where it is at one."""
+    if progress.detail is None:
+        return _words(progress)
+    return ("undoing: " if progress.undoing else "") + f"{progress.detail}, {progress.state}"

@@ -153,9 +153,9 @@ def deploy_steps_from(texts: Iterable[str] | None) -> tuple[Mapping[str, object]
         except ValueError as problem:
             raise InvalidRequest("--deploy-step is no JSON", reason=str(problem), advice=_STEP_EXAMPLE) from None
         for step in found if isinstance(found, list) else [found]:
-            if not isinstance(step, dict) or not {"interface", "step"} <= step.keys():
+            if not isinstance(step, dict) or not {"interface", "step", "priority"} <= step.keys():
                 raise InvalidRequest("--deploy-step is no deploy step", advice=_STEP_EXAMPLE)
-            steps.append({"args": {}, "priority": 50, **step})
+            steps.append({"args": {}, **step})
     return tuple(steps)
 
 

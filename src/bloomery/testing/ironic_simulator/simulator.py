@@ -139,14 +139,14 @@ class IronicSimulator(HttpSimulator):
         with self._conductor.changed:
             return self._world.bmcs[self._find(node)["uuid"]]
 
-    def wait_for(self, node: str, *states: str, timeout_s: float = _WAIT_TIMEOUT_S) -> Record:
-        """The node's record, once it is in one of the states, unlocked and with no power target."""
+    def wait_for(self, node: str, *states: str, quiet: bool = True, timeout_s: float = _WAIT_TIMEOUT_S) -> Record:
+        """The node's record, once it is in one of the states and, if `quiet`, unlocked and with no power target."""
         deadline_s = time.monotonic() + timeout_s
         with self._conductor.changed:
             while True:
                 record = self._find(node)
                 is_quiet = not record["reservation"] and not record["target_power_state"]
-                if record["provision_state"] in states and is_quiet:
+                if record["provision_state"] in states and (is_quiet or not quiet):
                     return copy.deepcopy(record)
                 if (left_s := deadline_s - time.monotonic()) <= 0:
                     raise TimeoutError(
