@@ -156,11 +156,13 @@ class Fleet:
         Raises:
             GatewayError: Ironic could not be asked.
         """
+        # Asked before the list is read: what changes meanwhile is news to the first refresh.
+        newest = ironic.newest_changes(limit=1)
         nodes = {node.uuid: node for node in ironic.nodes(filters)}
         by_instance = {node.instance_uuid: node.uuid for node in nodes.values() if node.instance_uuid is not None}
         with self._lock:
             self._nodes, self._by_instance = nodes, by_instance
-            self._latest_change = None
+            self._latest_change = newest[0].changed_at if newest else None
 
     def refresh(self, ironic: Ironic) -> int:
         """What changed since the last refresh is known; says how many nodes that were. Not for a filtered fleet.
@@ -178,10 +180,12 @@ class Fleet:
                 break
             marker = page[-1].uuid
         with self._lock:
+            count = 0
             for node in reversed(changed):
                 before = self._nodes.get(node.uuid)
-                if before is not None and before.instance_uuid is not None:
-                    self._by_instance.pop(before.instance_uuid, None)
+                count += before is None or before.changed_at != node.changed_at
+                if before is not None and self._by_instance.get(before.instance_uuid or "") == node.uuid:
+                    del self._by_instance[before.instance_uuid or ""]
                 self._nodes[node.uuid] = node
                 if node.instance_uuid is not None:
                     self._by_instance[node.instance_uuid] = node.uuid
@@ -189,7 +193,7 @@ class Fleet:
                     self._latest_change is None or node.changed_at > self._latest_change
                 ):
                     self._latest_change = node.changed_at
-        return len(changed)
+        return count
 
     def _is_news(self, node: Node) -> bool:
         since = self._latest_change

@@ -142,7 +142,8 @@ def _adapters_of_cloud(cloud: str | None, options: Any) -> Adapters:
     without_catalogue = region.config.get("auth_type") in ("none", "http_basic", "admin_token", None)
 
     def if_there(service: str) -> Adapter | None:
-        if without_catalogue and region.get_endpoint(service) is None:
+        # With the auth type none, openstacksdk gives Ironic's address for every service that has none of its own.
+        if without_catalogue and region.get_endpoint(service) in (None, region.get_auth_args().get("endpoint")):
             return None
         return adapter(service) if region.has_service(service) else None
 

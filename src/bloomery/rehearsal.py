@@ -15,6 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 import msgspec
 
 from bloomery.deadline import Deadline
+from bloomery.engine import Observer
 from bloomery.ironic import Ironic, Node
 from bloomery.neutron import Neutron
 from bloomery.operations.run import Services
@@ -58,9 +59,16 @@ def rehearsed(services: Services) -> Iterator[tuple[Services, list[RehearsedCall
     if neutron is not None:
         neutron = Neutron(_NeutronRehearsal(neutron.transport, calls, stage), deadline)
     try:
-        yield replace(services, ironic=ironic, watch=_RehearsalWatch(ironic), neutron=neutron), calls
+        watch = _RehearsalWatch(ironic)
+        yield replace(services, ironic=ironic, watch=watch, neutron=neutron, observer=_NothingToUndo()), calls
     except RehearsalOver:
         return
+
+
+class _NothingToUndo(Observer):
+    def unwinding(self, failure: BaseException) -> None:
+        """The failure ends the rehearsal: nothing was done, and the calls of an undo are not what was asked for."""
+        raise failure
 
 
 class _Stage:
@@ -137,6 +145,9 @@ class _IronicRehearsal(_Rehearsal):
             case ["nodes", node_uuid, "vifs"]:
                 there = [vif["id"] for vif in read(path)["vifs"]] + stage.plugged.get(node_uuid, [])
                 return {"vifs": [{"id": vif_id} for vif_id in there if vif_id not in stage.unplugged]}
+            case ["nodes", node_uuid, "validate"] if node_uuid in stage.patches:
+                # Ironic judges the node as it is, without what would have been written for the boot and the deploy.
+                return {name: verdict for name, verdict in read(path).items() if name not in ("boot", "deploy")}
             case ["ports"] if "node" in query:
                 answer = read(path, query)
                 self._plug(answer["ports"], str(query["node"]))

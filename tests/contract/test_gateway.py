@@ -44,8 +44,15 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
         image = it.images["whole-disk"]
 
         def make() -> Bench:
+            ironic = ironic_at(it.ironic_url)
+            ironic.update(
+                ironic.node(node.uuid),
+                [{"op": "add", "path": "/console_interface", "value": "no-console"}],
+                is_so=lambda _node: True,
+                doing="taking its console away",
+            )
             return Bench(
-                ironic=ironic_at(it.ironic_url),
+                ironic=ironic,
                 node_uuid=node.uuid,
                 instance_info={
                     "image_source": image.url,

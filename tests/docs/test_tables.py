@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -57,3 +58,14 @@ def test_every_public_name_has_its_sentence_in_the_library_page() -> None:
     reference = page.split("\n## Every name\n")[1].split("\n## ")[0]
     explained = [line.split("`")[1] for line in reference.splitlines() if line.startswith("| `")]
     assert sorted(explained) == sorted(bloomery.__all__)
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    named = {name for page in (ROOT / "docs").rglob("*.md") for name in re.findall(r"`(test_\w+)`", page.read_text())}
+    written = {
+        name
+        for file in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)
+    }
+    assert named
+    assert named <= written

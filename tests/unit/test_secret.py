@@ -79,7 +79,7 @@ def test_it_is_not_encoded(encode: Callable[[Secret[str]], object]) -> None:
 
 
 def test_whoever_asks_by_name_gets_the_value() -> None:
-    value = {"meta_data": {}}
+    value: dict[str, object] = {"meta_data": {}}
     assert Secret(value).reveal() is value
 
 

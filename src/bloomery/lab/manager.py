@@ -52,9 +52,7 @@ def up(options: Options, state: Path | None = None, *, progress: Progress = lamb
 
 
 @contextlib.contextmanager
-def running(
-    options: Options, state: Path | None = None, *, progress: Progress = lambda _: None
-) -> Iterator[Lab]:
+def running(options: Options, state: Path | None = None, *, progress: Progress = lambda _: None) -> Iterator[Lab]:
     """A lab is up within the block, and ends with it or with this process, however that ends."""
     supervisor = _start(options, state, leash="always", progress=progress)
     try:

@@ -231,10 +231,8 @@ class Neutron:
     def delete_port(self, port_id: str) -> None:
         """The VIF is not there."""
 
-        def read_back(problem: RequestFailure) -> bool | None:
-            if problem.failure is Failure.MISSING or not self.ports([port_id]):
-                return True
-            return None
+        def read_back(_problem: RequestFailure) -> bool | None:
+            return True if not self.ports([port_id]) else None
 
         path = f"/ports/{quote(port_id, safe='')}"
         self._write("DELETE", path, doing=f"deleting VIF {port_id}", read_back=read_back, result=lambda _reply: True)

@@ -202,8 +202,31 @@ def check_request(run: DeployRun) -> None:
     run.plan = vifs.plan(run, run.request.nics)
     if run.has_node:
         run.plan = vifs.place(run, run.request.nics, run.plan)
+    elif len(run.request.nics) > 1 and not any(nic.on for nic in run.request.nics):
+        run.candidates = _with_room(run)
     if run.request.guest.config_drive:
         _drive(run, ()).as_payload()  # what does not fit is said before anything is changed
+
+
+def _with_room(run: DeployRun) -> list[Node]:
+    """The candidates that have a NIC or bond for every VIF of the request: Ironic does not look at that when it chooses.
+
+    Raises:
+        NoNodeFits: there are none.
+    """
+    wanted, room = len(run.request.nics), vifs.room_of_nodes(run)
+    roomy = [node for node in run.candidates if room.get(node.uuid, 0) >= wanted]
+    if not roomy:
+        most = max(room.get(node.uuid, 0) for node in run.candidates)
+        raise NoNodeFits(
+            f"no node takes {wanted} VIFs",
+            reason=f"{len(run.candidates)} fit otherwise, and none of them takes more than {most}",
+            advice="Ask for fewer VIFs, or for other nodes",
+            refusals={
+                node.label: (f"it takes {room.get(node.uuid, 0)} VIFs, not {wanted}",) for node in run.candidates
+            },
+        )
+    return roomy
 
 
 def _refuse_taken_name(run: DeployRun, name: str) -> None:

@@ -99,11 +99,12 @@ def plan_vif(run: AttachRun) -> None:
     plugged = run.ironic.vifs(run.node.uuid)
     if run.planned.vif_id in plugged:
         raise VifInUse(f"VIF {run.nic.vif} is plugged into this instance already")
-    room = len(run.ironic.ports(run.node.uuid)) + len(run.ironic.port_groups(run.node.uuid))
-    if len(plugged) >= room:
+    ports, groups = run.ironic.ports(run.node.uuid), run.ironic.port_groups(run.node.uuid)
+    named = [port.uuid for port in ports if port.vif_id is not None or port.uuid == run.planned.port_uuid]
+    if len(plugged) >= vifs.room_on(ports, groups, named=named):
         raise NodeUnavailable(
             f"node {run.node.label} has no free NIC",
-            reason=f"it has {room} NICs and bonds, and {len(plugged)} VIFs on them",
+            reason=f"{vifs.words_for_room(ports, groups)}; {len(plugged)} VIFs are plugged",
         )
 
 

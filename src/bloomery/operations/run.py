@@ -175,8 +175,12 @@ class Run:
         return self._node is not None
 
     def commit(self) -> None:
-        """From here on something is changed: a service that is away is waited for, instead of giving up at once."""
-        self.deadline = self._whole
+        """From here on something is changed: a service that is away is waited for, instead of giving up at once.
+
+        An undo keeps the time of its own: the operation's may be over, or cancelled.
+        """
+        if not self._is_undoing:
+            self.deadline = self._whole
 
     def begin_undo(self) -> None:
         """From here on what was begun is undone: with time of its own, and nobody cancels that."""

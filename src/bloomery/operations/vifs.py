@@ -149,14 +149,46 @@ def place(run: Run, nics: Sequence[Nic], planned: Sequence[PlannedVif]) -> list[
     if not nics:
         return []
     ports, groups = run.ironic.ports(run.node.uuid), run.ironic.port_groups(run.node.uuid)
-    room = len(ports) + len(groups)
-    if len(nics) > room:
+    placed = [_placed(run.node, nic, vif, ports, groups) for nic, vif in zip(nics, planned, strict=True)]
+    named = [uuid for vif in placed for uuid in (vif.port_uuid, vif.port_group_uuid) if uuid is not None]
+    if len(named) > len(set(named)):
+        raise InvalidRequest("two VIFs are to be on the same NIC", advice="Name another NIC for one of them")
+    if len(nics) > room_on(ports, groups, named=named):
         raise InvalidRequest(
             f"node {run.node.label} cannot take {len(nics)} VIFs",
-            reason=f"it has {len(ports)} NICs and {len(groups)} bonds",
+            reason=words_for_room(ports, groups),
             advice="Ask for fewer VIFs, or for another node",
         )
-    return [_placed(run.node, nic, vif, ports, groups) for nic, vif in zip(nics, planned, strict=True)]
+    return placed
+
+
+def room_on(ports: Sequence[Port], groups: Sequence[PortGroup], *, named: Iterable[str] = ()) -> int:
+    """How many VIFs these NICs and bonds take: each NIC in no bond takes one, and each bond that has members.
+
+    A bond one of whose members is to have a VIF of its own is none: Ironic then takes each of its members for a NIC.
+    """
+    split = {port.portgroup_uuid for port in ports if port.portgroup_uuid is not None and port.uuid in set(named)}
+    bonded = {port.portgroup_uuid for port in ports} - split
+    alone = [port for port in ports if port.portgroup_uuid is None or port.portgroup_uuid in split]
+    return len(alone) + len([group for group in groups if group.uuid in bonded])
+
+
+def room_of_nodes(run: Run) -> dict[str, int]:
+    """Of every node that has NICs, by UUID: how many VIFs it takes."""
+    ports: dict[str, list[Port]] = {}
+    groups: dict[str, list[PortGroup]] = {}
+    for port in run.ironic.ports():
+        ports.setdefault(str(port.node_uuid), []).append(port)
+    for group in run.ironic.port_groups():
+        groups.setdefault(str(group.node_uuid), []).append(group)
+    return {node_uuid: room_on(of_node, groups.get(node_uuid, [])) for node_uuid, of_node in ports.items()}
+
+
+def words_for_room(ports: Sequence[Port], groups: Sequence[PortGroup]) -> str:
+    """What takes VIFs on a node, for a user who wanted more."""
+    bonded = sum(port.portgroup_uuid is not None for port in ports)
+    words = f"it has {len(ports)} NICs and {len(groups)} bonds"
+    return f"{words}, and the {bonded} NICs in bonds take no VIFs of their own" if bonded else words
 
 
 def _placed(node: Node, nic: Nic, vif: PlannedVif, ports: list[Port], groups: list[PortGroup]) -> PlannedVif:

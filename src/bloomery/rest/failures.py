@@ -107,7 +107,7 @@ POLICY: Mapping[Failure, Mapping[Kind, Rule]] = MappingProxyType(
             _F.UNAUTHORISED: (_ONCE_MORE, _ONCE_MORE, _ONCE_MORE),
             _F.FORBIDDEN:    (_GIVE_UP,   _GIVE_UP,   _GIVE_UP),
             # A replica that lags, or a balancer that restarts, answers 404 for what is there.
-            _F.MISSING:      (_ONCE_MORE, _GIVE_UP,   Rule(Decision.READ_BACK, 1)),
+            _F.MISSING:      (_ONCE_MORE, _GIVE_UP,   Rule(Decision.READ_BACK, 2)),
             _F.UNACCEPTABLE: (_GIVE_UP,   _GIVE_UP,   _GIVE_UP),
             _F.REJECTED:     (_GIVE_UP,   _GIVE_UP,   Rule(Decision.READ_BACK, 1)),
         }.items()

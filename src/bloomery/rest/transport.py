@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,6 +26,7 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
+_PIECE_BYTES = 1 << 16
 REPLY_LIMIT_BYTES = 256 * 1024 * 1024
 """A reply larger than this is not what we asked for: a thousand nodes in full detail are some 20 MiB."""
 
@@ -52,7 +55,7 @@ class Reply:
         """
         try:
             return msgspec.json.decode(self.body, type=kind, strict=False)
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as problem:
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as problem:
             raise RequestFailure(
                 Failure.GARBLED,
                 f"the answer cannot be read ({problem})",
@@ -73,6 +76,7 @@ class Transport:
         version_path: the path under which its API lives, such as "/v1".
         headers: sent with every request.
         connections: how many requests may be under way at once.
+        reply_limit_bytes: what no reply is larger than.
     """
 
     def __init__(
@@ -83,11 +87,13 @@ class Transport:
         version_path: str,
         headers: Mapping[str, str] | None = None,
         connections: int = 6,
+        reply_limit_bytes: int = REPLY_LIMIT_BYTES,
     ) -> None:
         self.adapter = adapter
         self.service = service
         self.version_path = version_path
         self.headers: dict[str, str] = dict(headers or {})
+        self.reply_limit_bytes = reply_limit_bytes
         self._any = threading.BoundedSemaphore(connections)
         self._bulk = threading.BoundedSemaphore(max(1, connections // 2))
         self._root: str | None = None
@@ -134,7 +140,7 @@ class Transport:
         url = f"{self.root}{self.version_path}{path}"
         ends_at = time.monotonic() + timeout_s
         if bulk:
-            with self._bulk:
+            with _place(self._bulk, ends_at):
                 return self._send(method, url, body, query, headers, ends_at)
         return self._send(method, url, body, query, headers, ends_at)
 
@@ -147,11 +153,9 @@ class Transport:
         headers: Mapping[str, str] | None,
         ends_at: float,
     ) -> Reply:
-        if not self._any.acquire(timeout=max(0.0, ends_at - time.monotonic())):
-            raise RequestFailure(Failure.UNREACHED, "all connections were in use until the deadline")
-        try:
-            left_s = max(0.001, ends_at - time.monotonic())
+        with _place(self._any, ends_at):
             started = time.monotonic()
+            left_s = max(0.001, ends_at - started)
             response = self._authenticated(
                 self.adapter.session.request,
                 url,
@@ -171,12 +175,10 @@ class Transport:
                 timeout=(min(CONNECT_TIMEOUT_S, left_s), min(READ_TIMEOUT_S, left_s)),
             )
             with response:
-                content = _read(response, ends_at)
+                content = _read(response, ends_at, self.reply_limit_bytes)
             log.debug(
                 "%s %s -> %s in %.0f ms", method, response.url, response.status_code, (time.monotonic() - started) * 1e3
             )
-        finally:
-            self._any.release()
         request_id = response.headers.get("X-OpenStack-Request-Id") or response.headers.get("Openstack-Request-Id")
         if response.status_code >= 300:
             raise RequestFailure(
@@ -192,7 +194,7 @@ class Transport:
         """Call keystoneauth, and say in our words what it could not do."""
         try:
             return call(*args, **kwargs)
-        except (ksa_exceptions.ConnectTimeout, ksa_exceptions.ConnectFailure) as problem:
+        except ksa_exceptions.ConnectionError as problem:
             raise RequestFailure(_kind_of_break(problem), _innermost(problem)) from problem
         except (ksa_exceptions.Unauthorized, ksa_exceptions.AuthorizationFailure) as problem:
             raise RequestFailure(
@@ -219,21 +221,40 @@ class Transport:
             raise RequestFailure(Failure.LOST, _innermost(problem)) from problem
 
 
-def _read(response: requests.Response, ends_at: float) -> bytes:
+@contextmanager
+def _place(places: threading.Semaphore, ends_at: float) -> Iterator[None]:
+    """Within the block one of the places is ours."""
+    if not places.acquire(timeout=max(0.0, ends_at - time.monotonic())):
+        raise RequestFailure(Failure.UNREACHED, "all connections were in use until the deadline")
+    try:
+        yield
+    finally:
+        places.release()
+
+
+def _read(response: requests.Response, ends_at: float, limit_bytes: int) -> bytes:
     """The body, if it comes whole, in time, and in bounds."""
     parts: list[bytes] = []
     size = 0
     try:
-        for part in response.iter_content(1 << 16):
+        for part in _pieces(response):
             parts.append(part)
             size += len(part)
-            if size > REPLY_LIMIT_BYTES:
-                raise RequestFailure(Failure.GARBLED, f"the answer is larger than {REPLY_LIMIT_BYTES} bytes")
+            if size > limit_bytes:
+                raise RequestFailure(Failure.GARBLED, f"the answer is larger than {limit_bytes} bytes")
             if time.monotonic() > ends_at:
                 raise RequestFailure(Failure.LOST, "the answer did not come whole in time")
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
         raise RequestFailure(Failure.GARBLED, f"the answer broke off ({_innermost(problem)})") from problem
     return b"".join(parts)
+
+
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    """The body as it comes: `iter_content` would wait until a piece is full, for ever where a byte comes now and then."""
+    read1 = getattr(response.raw, "read1", None)  # not in urllib3 1
+    if read1 is None:
+        return iter(response.iter_content(_PIECE_BYTES))
+    return iter(lambda: read1(_PIECE_BYTES, decode_content=True), b"")
 
 
 def _failure_of(status: int) -> Failure:
@@ -259,7 +280,8 @@ def _kind_of_break(problem: BaseException) -> Failure:
         urllib3.exceptions.NewConnectionError,
         urllib3.exceptions.ConnectTimeoutError,
         requests.exceptions.ConnectTimeout,
-        requests.exceptions.SSLError,
+        # Other failures of TLS may come after the request, too.
+        ssl.SSLCertVerificationError,
         ConnectionRefusedError,
     )
     return Failure.UNREACHED if any(isinstance(cause, before) for cause in _chain(problem)) else Failure.LOST
@@ -288,7 +310,7 @@ def _words(content: bytes) -> str:
     """The message in an error's body, as Ironic and Neutron wrap it; of other bodies the first line."""
     try:
         decoded = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     for _ in range(4):
         if isinstance(decoded, dict):
@@ -297,7 +319,7 @@ def _words(content: bytes) -> str:
         elif isinstance(decoded, str) and decoded.startswith("{"):
             try:
                 decoded = json.loads(decoded)
-            except ValueError:
+            except (ValueError, RecursionError):
                 break
         else:
             break

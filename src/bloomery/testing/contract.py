@@ -100,7 +100,10 @@ class Bench:
         wanted = {**node.instance_info, **self.instance_info}
         patch: list[dict[str, object]] = [{"op": "add", "path": "/instance_info", "value": wanted}]
         return self.ironic.update(
-            node, patch, is_so=lambda now: self.instance_info.items() <= now.instance_info.items(), doing="giving it an image"
+            node,
+            patch,
+            is_so=lambda now: self.instance_info.items() <= now.instance_info.items(),
+            doing="giving it an image",
         )
 
     def active(self) -> Node:
@@ -120,7 +123,9 @@ class Bench:
         self.vif_ids.append(port.id)
         return port.id
 
-    def allocate(self, *, ironic: Ironic | None = None, name: str | None = None, allocation_uuid: str | None = None) -> Allocation:
+    def allocate(
+        self, *, ironic: Ironic | None = None, name: str | None = None, allocation_uuid: str | None = None
+    ) -> Allocation:
         """An allocation of the node; it may take a moment until it has it."""
         allocation_uuid = allocation_uuid or str(uuid.uuid4())
         self.allocation_uuids.append(allocation_uuid)
@@ -142,7 +147,9 @@ class Bench:
 
         return self.once(done, "allocating")
 
-    def volume(self, *, ironic: Ironic | None = None, target_uuid: str | None = None, boot_index: int = 0) -> VolumeTarget:
+    def volume(
+        self, *, ironic: Ironic | None = None, target_uuid: str | None = None, boot_index: int = 0
+    ) -> VolumeTarget:
         """A volume of the node."""
         return (ironic or self.ironic).add_volume_target(
             self.node_uuid,
@@ -166,7 +173,9 @@ class Bench:
 
     def once(self, look: Callable[[], T | None], doing: str) -> T:
         """What the look gives, as soon as it gives something."""
-        return Watch(self.ironic, shortest_s=0.05, longest_s=0.5).poll(look, deadline=Deadline(self.wait_s), doing=doing)
+        return Watch(self.ironic, shortest_s=0.05, longest_s=0.5).poll(
+            look, deadline=Deadline(self.wait_s), doing=doing
+        )
 
     def put_back(self) -> None:
         """The node is available, off and free, and nothing that the check has made is left."""
@@ -184,8 +193,9 @@ class Bench:
             self.ironic.delete_allocation(allocation_uuid)
         if self.node.instance_uuid is not None:
             self.ironic.release(self.node, self.node.instance_uuid)
-        for vif_id in self.vif_ids if self.neutron is not None else ():
-            self.neutron.delete_port(vif_id)
+        if self.neutron is not None:
+            for vif_id in self.vif_ids:
+                self.neutron.delete_port(vif_id)
 
     @staticmethod
     def _is_at_rest(node: Node) -> bool:
@@ -246,9 +256,7 @@ class _LossyTransport(Transport):
         if is_write and self._requests > 0:
             self._requests -= 1
             raise RequestFailure(Failure.LOST, "the request was lost, for the contract's sake")
-        reply = super().request(
-            method, path, body=body, query=query, headers=headers, timeout_s=timeout_s, bulk=bulk
-        )
+        reply = super().request(method, path, body=body, query=query, headers=headers, timeout_s=timeout_s, bulk=bulk)
         if is_write and self._replies > 0:
             self._replies -= 1
             raise RequestFailure(Failure.LOST, "the reply was lost, for the contract's sake")
@@ -271,7 +279,7 @@ def _refused(kind: type[BloomeryError]) -> Iterator[None]:
         raise ContractBroken(f"no {kind.__name__} was raised")
 
 
-def _extra(node: Node, value: str) -> list[dict[str, object]]:
+def _extra(value: str) -> list[dict[str, object]]:
     return [{"op": "add", "path": "/extra/contract", "value": value}]
 
 
@@ -288,7 +296,19 @@ def check_a_node_that_is_not_there_is_not_found(bench: Bench) -> None:
 
 
 def check_looking_for_what_is_not_there_finds_none(bench: Bench) -> None:
-    for name in (NOBODY, "no-such-node", "no such node", "no/such/node", "nö", "?", "detail", "validate", ".", "..", ""):
+    for name in (
+        NOBODY,
+        "no-such-node",
+        "no such node",
+        "no/such/node",
+        "nö",
+        "?",
+        "detail",
+        "validate",
+        ".",
+        "..",
+        "",
+    ):
         _holds(bench.ironic.find_node(name) is None, f"a node is found by {name!r}")
         _holds(bench.ironic.allocation(name) is None, f"an allocation is found by {name!r}")
     _holds(bench.ironic.node_of(NOBODY) is None, "a node is found by an instance that nobody has")
@@ -451,19 +471,19 @@ def check_a_release_whose_reply_was_lost_is_done(bench: Bench) -> None:
 
 def check_an_update_changes_the_node(bench: Bench) -> None:
     node = bench.claimed()
-    now = bench.ironic.update(node, _extra(node, "new"), is_so=_has_extra("new"), doing="changing it")
+    now = bench.ironic.update(node, _extra("new"), is_so=_has_extra("new"), doing="changing it")
     _holds(_has_extra("new")(now) and _has_extra("new")(bench.node), "the change is not there")
 
 
 def check_an_update_whose_reply_was_lost_is_made(bench: Bench) -> None:
     node = bench.claimed()
-    now = bench.forgetful(replies=1).update(node, _extra(node, "lost"), is_so=_has_extra("lost"), doing="changing it")
+    now = bench.forgetful(replies=1).update(node, _extra("lost"), is_so=_has_extra("lost"), doing="changing it")
     _holds(_has_extra("lost")(now), "the change is not there")
 
 
 def check_an_update_that_was_lost_is_sent_again(bench: Bench) -> None:
     node = bench.claimed()
-    now = bench.forgetful(requests=1).update(node, _extra(node, "sent"), is_so=_has_extra("sent"), doing="changing it")
+    now = bench.forgetful(requests=1).update(node, _extra("sent"), is_so=_has_extra("sent"), doing="changing it")
     _holds(_has_extra("sent")(now), "the change is not there")
 
 
@@ -472,7 +492,7 @@ def check_an_update_that_was_lost_is_not_sent_to_another_instance(bench: Bench) 
     bench.ironic.release(before, str(before.instance_uuid))
     bench.claimed()
     with _refused(NodeTakenAway):
-        bench.forgetful(requests=1).update(before, _extra(before, "late"), is_so=_has_extra("late"), doing="changing it")
+        bench.forgetful(requests=1).update(before, _extra("late"), is_so=_has_extra("late"), doing="changing it")
     _holds(not _has_extra("late")(bench.node), "the change was made all the same")
 
 
@@ -741,7 +761,7 @@ def check_every_kind_of_change_moves_the_time_of_the_last_change(bench: Bench) -
 
     node = bench.claimed()
     moved("a claim")
-    node = bench.ironic.update(node, _extra(node, "moved"), is_so=_has_extra("moved"), doing="changing it")
+    node = bench.ironic.update(node, _extra("moved"), is_so=_has_extra("moved"), doing="changing it")
     moved("an update")
     bench.ironic.set_power(bench.node_uuid, Power.ON)
     bench.powered(Power.ON)
@@ -783,9 +803,7 @@ class _CountingTransport(Transport):
     ) -> Reply:
         """As the other transport."""
         self.writes += method != "GET"
-        return super().request(
-            method, path, body=body, query=query, headers=headers, timeout_s=timeout_s, bulk=bulk
-        )
+        return super().request(method, path, body=body, query=query, headers=headers, timeout_s=timeout_s, bulk=bulk)
 
 
 CONTRACT: tuple[Check, ...] = (

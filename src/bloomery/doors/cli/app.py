@@ -46,15 +46,19 @@ app.add_typer(lab.app)
 
 def _root(ctx: typer.Context, **given: str | bool | None) -> None:
     """The invocation knows what its global options say."""
-    if given.pop("version"):
-        typer.echo(bloomery.__version__)
-        raise typer.Exit
+    given.pop("version")
     invocation = ctx.ensure_object(Invocation)
     is_debugging, is_verbose = bool(given.pop("debug")), bool(given.pop("verbose"))
     invocation.is_debugging = is_debugging
     invocation.use_lab = bool(given.pop("lab"))
     invocation.options = {name: value for name, value in given.items() if value is not None}
     _log_to_stderr(logging.DEBUG if is_debugging else logging.INFO if is_verbose else None)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(bloomery.__version__)
+        raise typer.Exit
 
 
 def _parameter(name: str, kind: Any, default: bool | None, option: Any) -> inspect.Parameter:
@@ -77,7 +81,12 @@ _root.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         _flag("lab", "Work on the lab of this folder."),
         _flag("verbose", "Tell what is done.", "-v"),
         _flag("debug", "Tell everything but secrets, and show tracebacks."),
-        _flag("version", "Show the version."),
+        _parameter(
+            "version",
+            bool,
+            False,
+            typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+        ),
         *(_cloud_option(name, help_text) for name, help_text in CLOUD_OPTIONS.items()),
         _parameter(
             "insecure",
@@ -131,14 +140,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BloomeryError as error:
         report(error)
         if invocation.is_debugging:
-            traceback.print_exception(error)
+            note("".join(traceback.format_exception(error)))
         sys.exit(exit_code_of(error))
     except KeyboardInterrupt:
         note("interrupted")
         sys.exit(CANCELLED)
     except Exception as bug:  # noqa: BLE001  no traceback for users
         if invocation.is_debugging:
-            traceback.print_exception(bug)
+            note("".join(traceback.format_exception(bug)))
         typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
         note(f"Bloomery has a bug here: {type(bug).__name__}: {bug}. `--debug` shows where; please report it")
         sys.exit(NOT_WELL)

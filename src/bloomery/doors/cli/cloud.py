@@ -15,6 +15,9 @@ from bloomery import lab
 from bloomery.errors import BloomeryError, InvalidRequest
 from bloomery.library import Bloomery, connect
 
+FIRST_ANSWER_S = 5.0
+"""How long somebody at a terminal wants to wait for a service that is not there."""
+
 CLOUD_OPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "os_cloud": "A cloud of clouds.yaml; else OS_CLOUD.",
@@ -74,7 +77,7 @@ class Invocation:
         if self.use_lab:
             return _connect_to_lab()
         try:
-            return connect(options=Namespace(**self.options))
+            return connect(options=Namespace(**self.options), timeout_s=FIRST_ANSWER_S)
         except InvalidRequest as problem:
             if not self.names_cloud and lab.status().is_up:
                 raise InvalidRequest(
@@ -104,7 +107,7 @@ def _connect_to_lab() -> Bloomery:
             f"no lab is up in {here.state}", advice="`bloomery lab up` brings one up; BLOOMERY_LAB names another folder"
         )
     os.environ["OS_CLIENT_CONFIG_FILE"] = str(here.lab.cloud_config)
-    return connect(here.lab.cloud)
+    return connect(here.lab.cloud, timeout_s=FIRST_ANSWER_S)
 
 
 def invocation_of(ctx: typer.Context) -> Invocation:

@@ -41,7 +41,9 @@ def console(
         print_fields(fields_of(address), Shape.of(written_as, columns))
         return
     note(f"console of {node}; ~. at the beginning of a line leaves it")
-    left = attach(address.url)
-    note("" if left else "\nthe other side closed the console; if somebody else is on it, --force takes it from him")
-    if not was_running:
-        api.disable_console(node, force=True)
+    try:
+        left = attach(address.url)
+        note("" if left else "\nthe other side closed the console; --force takes it from whoever else is on it")
+    finally:
+        if not was_running:
+            api.disable_console(node, force=True)

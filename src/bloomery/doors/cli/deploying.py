@@ -70,15 +70,15 @@ def deploy(
     root_gib: Annotated[
         int | None,
         typer.Option(
-            "--root-gib", help="Root partition of a partition image.", show_default=False, rich_help_panel=_DISK
+            "--root-gib", help="GiB for the root partition of a partition image.", show_default=False, rich_help_panel=_DISK
         ),
     ] = None,
     swap_mib: Annotated[
-        int | None, typer.Option("--swap-mib", help="Swap partition.", show_default=False, rich_help_panel=_DISK)
+        int | None, typer.Option("--swap-mib", help="MiB for a swap partition.", show_default=False, rich_help_panel=_DISK)
     ] = None,
     ephemeral_gib: Annotated[
         int | None,
-        typer.Option("--ephemeral-gib", help="Ephemeral partition.", show_default=False, rich_help_panel=_DISK),
+        typer.Option("--ephemeral-gib", help="GiB for an ephemeral partition.", show_default=False, rich_help_panel=_DISK),
     ] = None,
     ephemeral_format: Annotated[
         str | None,

@@ -41,7 +41,7 @@ def nodes(
         bool,
         typer.Option(
             "--why-not",
-            help="Show every node, and which of the conditions below it does not meet.",
+            help="Show every node, and what keeps it from a request with the other options.",
         ),
     ] = False,
     resource_class: o.ResourceClassOption = None,

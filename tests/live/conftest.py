@@ -1,0 +1,22 @@
+"""The lab as a user has it: with the command, and with his own look at what became of things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from live.site import Site
+
+from bloomery.lab import Lab
+
+
+@pytest.fixture
+def site(lab: Lab, tmp_path: Path) -> Iterator[Site]:
+    """The lab with every node free, before and after the test."""
+    site = Site(lab, tmp_path)
+    try:
+        yield site
+    finally:
+        site.clear()
+        site.close()
