@@ -45,7 +45,9 @@ def locked() -> dict[str, tuple[str, set[str]]]:
     entries: dict[str, tuple[str, set[str]]] = {}
     for block in re.split(r"\n(?=[a-z0-9])", LOCK.read_text().strip()):
         pins = [line for line in block.splitlines() if not line.lstrip().startswith("#")]
-        parents = {canonical(word) for word in re.findall(r"#\s+(?:via\s+)?([A-Za-z0-9][\w.-]*)", block) if word != "via"}
+        parents = {
+            canonical(word) for word in re.findall(r"#\s+(?:via\s+)?([A-Za-z0-9][\w.-]*)", block) if word != "via"
+        }
         pins_before, parents_before = entries.get(canonical(block), ("", set()))  # one entry for each Python, at times
         entries[canonical(block)] = "\n".join([pins_before, *pins]).strip(), parents | parents_before
     return entries

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from ironic_api import IronicApi
 
 from bloomery import lab
+from lab.ironic_api import IronicApi
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ import hashlib
 
 import pytest
 import requests
-from ironic_api import IronicApi, bmc_power, machine
 
 from bloomery.lab import Image, Lab
+from lab.ironic_api import IronicApi, bmc_power, machine
 
 pytestmark = pytest.mark.lab
 

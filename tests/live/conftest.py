@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live.site import Site
 
 from bloomery.lab import Lab
+from live.site import Site
 
 
 @pytest.fixture

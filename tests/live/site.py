@@ -10,20 +10,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
-from ironic_api import IronicApi, bmc_power, machine
 from keystoneauth1.noauth import NoAuth
 from keystoneauth1.session import Session
 from pycdlib import PyCdlib
 
 from bloomery import Bloomery, DeployRequest, Image, connect
-from bloomery.lab import Lab, LabNode
 from bloomery.lab import Image as LabImage
+from bloomery.lab import Lab, LabNode
+from lab.ironic_api import IronicApi, bmc_power, machine
 
 WAIT_S = 90.0
 
@@ -70,11 +70,11 @@ class Site:
 
     # The command
 
-    def run(self, *words: str, exit_code: int = 0, **environment: str) -> Answer:
+    def run(self, *words: str, exit_code: int = 0, environment: Mapping[str, str] | None = None) -> Answer:
         """The command line was carried out, and ended with that exit code."""
         done = subprocess.run(
             [str(_COMMAND), *words],
-            env={**self.environment, **environment},
+            env={**self.environment, **(environment or {})},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -104,9 +104,7 @@ class Site:
 
     def deploy(self, name: str, node: str, *more: str) -> dict[str, Any]:
         """The instance runs on the node; returns what the command says of it."""
-        row: dict[str, Any] = self.run(
-            "deploy", name, "--node", node, *self.image_options(), *more, "-f", "json"
-        ).value
+        row: dict[str, Any] = self.run("deploy", name, "--node", node, *self.image_options(), *more, "-f", "json").value
         return row
 
     def file(self, name: str, content: str | bytes) -> str:
@@ -178,7 +176,9 @@ class Site:
             "volumes": self.ironic.call("GET", "volume/targets?detail=true")["targets"],
             # The agent's own ports come and go with cleaning; whatever has no device is a user's.
             "ports": {
-                port["id"]: {name: value for name, value in port.items() if name not in ("updated_at", "revision_number")}
+                port["id"]: {
+                    name: value for name, value in port.items() if name not in ("updated_at", "revision_number")
+                }
                 for port in self.ports()
             },
         }

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from live.site import Site
 
 from bloomery.lab import Kind
+from live.site import Site
 
 pytestmark = pytest.mark.lab
 
@@ -140,8 +140,8 @@ def test_a_clouds_yaml_elsewhere_is_all_that_the_command_needs(site: Site, tmp_p
     elsewhere.parent.mkdir()
     elsewhere.write_text(yaml.safe_dump({"clouds": {"site": config["clouds"]["lab"]}}))
     cloud = {"OS_CLIENT_CONFIG_FILE": str(elsewhere), "OS_CLOUD": ""}
-    listed = site.run("--os-cloud", "site", "nodes", "-f", "json", "-c", "name", **cloud).value
+    listed = site.run("--os-cloud", "site", "nodes", "-f", "json", "-c", "name", environment=cloud).value
     assert [row["name"] for row in listed] == [node.name for node in site.lab.nodes]
-    site.run("--os-cloud", "site", "deploy", "web-1", "--node", "node-4", *site.image_options(), **cloud)
-    site.run("destroy", "web-1", "--os-cloud", "site", "--wait-for-cleaning", **cloud)
+    site.run("--os-cloud", "site", "deploy", "web-1", "--node", "node-4", *site.image_options(), environment=cloud)
+    site.run("destroy", "web-1", "--os-cloud", "site", "--wait-for-cleaning", environment=cloud)
     site.assert_free("node-4")

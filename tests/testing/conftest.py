@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from simulated_api import Api
 
 from bloomery.testing import IronicSimulator, NeutronSimulator
+from testing.simulated_api import Api
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import requests
-from simulated_api import Api, fault
 
 from bloomery.testing import Fault, FaultKind, IronicSimulator
+from testing.simulated_api import Api, fault
 
 
 def test_every_request_is_recorded_with_its_answer(ironic: IronicSimulator, api: Api) -> None:

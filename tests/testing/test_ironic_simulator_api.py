@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from simulated_api import Api, changes, fault
 
 from bloomery.testing import KNOWN_DIFFERENCES, IronicSimulator, Timings
+from testing.simulated_api import Api, changes, fault
 
 
 def _eventually(ask: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from simulated_api import IMAGE, Api, fault
 
 from bloomery.testing import IronicSimulator, Timings
 from bloomery.testing.ironic_simulator import Work
+from testing.simulated_api import IMAGE, Api, fault
 
 SLOW = Timings(deploy_s=30, agent_s=30, tear_down_s=30, power_s=30)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import requests
-from simulated_api import Api
 
 from bloomery.testing import NeutronSimulator
+from testing.simulated_api import Api
 
 
 def _kind(response: requests.Response) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from simulated_api import Api, fault
-
 from bloomery.testing import IronicSimulator, NeutronSimulator
+from testing.simulated_api import Api, fault
 
 
 def _attach(api: Api, node: str, vif_id: str, **wish: str) -> None:

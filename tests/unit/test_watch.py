@@ -79,9 +79,11 @@ def deployed(simulator: IronicSimulator, *nodes: str) -> None:
         simulator.set(node, provision_state="active", target_provision_state=None)
 
 
-def changed_long_ago(simulator: IronicSimulator, node: str) -> None:
+def changed_long_ago(simulator: IronicSimulator, *nodes: str) -> None:
+    """The first of the nodes was changed before all others."""
     world = simulator.snapshot()
-    world.nodes[node]["updated_at"] = "2000-01-01T00:00:00.000000+00:00"
+    for year, node in enumerate(nodes, 1900):
+        world.nodes[node]["updated_at"] = f"{year}-01-01T00:00:00.000000+00:00"
     simulator.restore(world)
 
 
@@ -144,7 +146,7 @@ def test_every_look_is_told_in_the_thread_that_waits(simulator: IronicSimulator,
     quick(ironic).wait_for_state(
         Node(uuid=node_uuid), WHILE_DEPLOYING, deadline=Deadline(LONG_S), doing="deploying", on_look=on_look
     )
-    assert [state for state, _ in seen][0] == "wait call-back"
+    assert next(state for state, _ in seen) == "wait call-back"
     assert [state for state, _ in seen][-1] == "active"
     assert {thread for _, thread in seen} == {threading.get_ident()}
 
@@ -370,9 +372,7 @@ def test_a_node_that_was_done_before_anybody_waited_is_seen_at_once_among_many(
     simulator: IronicSimulator, ironic: Ironic, crew: Crew, clock: HandClock
 ) -> None:
     done = simulator.add_node(provision_state="active")
-    changed_long_ago(simulator, done)
-    for _ in range(60):
-        simulator.add_node()
+    changed_long_ago(simulator, done, *(simulator.add_node() for _ in range(60)))
     watch = Watch(ironic, clock=clock)
     others = [deploying(simulator) for _ in range(5)]
     waits = [crew.wait(watch, node, Deadline(LONG_S, clock=clock)) for node in others]
@@ -435,9 +435,7 @@ def test_a_look_at_one_node_that_fails_hides_no_change_of_another(
     waits = [crew.wait(watch, node, Deadline(3600.0, clock=clock)) for node in nodes]
     until(lambda: all(waiter.node is not None for waiter in watch._waiters) and len(watch._waiters) == 6)
     hidden = simulator.add_node(provision_state="active")
-    changed_long_ago(simulator, hidden)
-    for _ in range(30):
-        simulator.add_node()
+    changed_long_ago(simulator, hidden, *(simulator.add_node() for _ in range(30)))
     simulator.on_request = lambda request: Fault(FaultKind.STATUS, 503) if hidden in request.path else None
     late = crew.wait(watch, hidden, Deadline(3600.0, clock=clock))
     until(lambda: looks_at(simulator, hidden) > 0, meanwhile=lambda: clock.advance(0.1))

@@ -12,12 +12,12 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from unwind.scenarios import SCENARIOS, a_world
-from unwind.test_unwind import ASKED_AGAIN, comparable, ends_of, settle
 
 from bloomery.errors import BloomeryError
 from bloomery.testing import Fault, FaultKind, RecordedRequest
 from bloomery.testing.http_simulator import HttpSimulator
+from unwind.scenarios import SCENARIOS, a_world
+from unwind.test_unwind import ASKED_AGAIN, comparable, ends_of, settle
 
 SEED = int(os.environ.get("BLOOMERY_SEED", random.SystemRandom().randrange(1_000_000)))
 CELLS = int(os.environ.get("BLOOMERY_FAULT_CELLS", "60"))
@@ -112,7 +112,8 @@ def test_an_operation_survives_the_failure_of_one_request(cell: tuple[str, str, 
         played.on_request = None
         settle(world)
         now = comparable(world.seen(), world)
-        said = f"{fault} at {saboteur.struck.method if saboteur.struck else '?'} {saboteur.struck.path if saboteur.struck else '?'}: {problem!r}"
+        struck = f"{saboteur.struck.method} {saboteur.struck.path}" if saboteur.struck else "nothing"
+        said = f"{fault} at {struck}: {problem!r}"
         if problem is None:
             assert now == finished, said
             return

@@ -49,7 +49,7 @@ from bloomery.rest.failures import Failure, Kind, RequestFailure
 from bloomery.rest.retries import LONGEST_PAUSE_S, certainly, translated
 from bloomery.rest.transport import Reply, Transport
 from bloomery.secret import Secret
-from bloomery.states import MAY_BE_UPDATED, TAKEN_UP, Power, Provision, Provision
+from bloomery.states import MAY_BE_UPDATED, TAKEN_UP, Power, Provision
 
 T = TypeVar("T")
 
@@ -73,12 +73,10 @@ class _Nodes(msgspec.Struct, frozen=True):
 
 class _Ports(msgspec.Struct, frozen=True):
     ports: list[Port]
-    next: str | None = None
 
 
 class _PortGroups(msgspec.Struct, frozen=True):
     portgroups: list[PortGroup]
-    next: str | None = None
 
 
 class _Vifs(msgspec.Struct, frozen=True):
@@ -281,49 +279,20 @@ class Ironic:
             query["marker"] = marker
         return self._read("/nodes", _Nodes, doing="asking what has changed", query=query).nodes
 
-    def ports(self, node_uuid: str | None = None) -> list[Port]:
-        """The node's NICs; without a node, those of every node."""
-        fields = [
-            "uuid",
-            "address",
-            "node_uuid",
-            "portgroup_uuid",
-            "pxe_enabled",
-            "physical_network",
-            "internal_info",
-            "extra",
-        ]
+    def ports(self, node_uuid: str) -> list[Port]:
+        """The node's NICs."""
+        fields = "uuid,address,node_uuid,portgroup_uuid,pxe_enabled,physical_network,internal_info,extra"
         if self.features.has(Feature.PORT_NAMES):
-            fields.append("name")
-        doing = f"reading the NICs of {f'node {node_uuid}' if node_uuid is not None else 'all nodes'}"
-        ports: list[Port] = []
-        while True:
-            query = _part_of_list(node_uuid, fields, ports)
-            answer = self._read("/ports", _Ports, doing=doing, query=query, bulk=node_uuid is None)
-            ports += answer.ports
-            if answer.next is None or not answer.ports:
-                return ports
+            fields += ",name"
+        query = {"node": node_uuid, "fields": fields}
+        return self._read("/ports", _Ports, doing=f"reading the NICs of node {node_uuid}", query=query).ports
 
-    def port_groups(self, node_uuid: str | None = None) -> list[PortGroup]:
-        """The node's bonds; without a node, those of every node."""
-        fields = [
-            "uuid",
-            "name",
-            "address",
-            "node_uuid",
-            "mode",
-            "properties",
-            "standalone_ports_supported",
-            "internal_info",
-        ]
-        doing = f"reading the bonds of {f'node {node_uuid}' if node_uuid is not None else 'all nodes'}"
-        groups: list[PortGroup] = []
-        while True:
-            query = _part_of_list(node_uuid, fields, groups)
-            answer = self._read("/portgroups", _PortGroups, doing=doing, query=query, bulk=node_uuid is None)
-            groups += answer.portgroups
-            if answer.next is None or not answer.portgroups:
-                return groups
+    def port_groups(self, node_uuid: str) -> list[PortGroup]:
+        """The node's bonds."""
+        fields = "uuid,name,address,node_uuid,mode,properties,standalone_ports_supported,internal_info"
+        query = {"node": node_uuid, "fields": fields}
+        doing = f"reading the bonds of node {node_uuid}"
+        return self._read("/portgroups", _PortGroups, doing=doing, query=query).portgroups
 
     def vifs(self, node_uuid: str) -> list[str]:
         """The VIFs that are plugged into the node."""
@@ -925,16 +894,6 @@ def _may_be_a_name(text: str) -> bool:
 def _part(text: str) -> str:
     """A name or UUID from outside as one part of a path."""
     return quote(text, safe="")
-
-
-def _part_of_list(node_uuid: str | None, fields: Sequence[str], so_far: Sequence[Port | PortGroup]) -> dict[str, Any]:
-    """What asks for the part of a list of NICs or bonds that follows what there is of it."""
-    query: dict[str, Any] = {"fields": ",".join(fields), "limit": PAGE}
-    if node_uuid is not None:
-        query["node"] = node_uuid
-    if so_far:
-        query["marker"] = so_far[-1].uuid
-    return query
 
 
 def _version(text: str | None) -> tuple[int, int] | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -38,6 +40,8 @@ log = logging.getLogger(__name__)
 
 CLAIM_TIMEOUT_S = 60.0
 """How long a node that somebody else has locked is waited for before it is anybody's: then another may do better."""
+ENOUGH_CANDIDATES = 3
+"""How many nodes Ironic is given to choose from where each had to be looked at."""
 MARK_TIMEOUT_S = 20.0
 """How long the undoing of a deploy waits for cleaning, just to take our mark from the node."""
 KEPT = (Provision.DEPLOY_FAIL, Provision.ERROR)
@@ -202,29 +206,38 @@ def check_request(run: DeployRun) -> None:
     run.plan = vifs.plan(run, run.request.nics)
     if run.has_node:
         run.plan = vifs.place(run, run.request.nics, run.plan)
-    elif len(run.request.nics) > 1 and not any(nic.on for nic in run.request.nics):
+    elif len(run.request.nics) > 1 or any(nic.on is not None for nic in run.request.nics):
         run.candidates = _with_room(run)
     if run.request.guest.config_drive:
         _drive(run, ()).as_payload()  # what does not fit is said before anything is changed
 
 
 def _with_room(run: DeployRun) -> list[Node]:
-    """The candidates that have a NIC or bond for every VIF of the request: Ironic does not look at that when it chooses.
+    """Some of the candidates that have the NICs of the request: Ironic does not look at that when it chooses.
+
+    Each look costs two requests, so a few nodes that fit will do; they are drawn at random, so that many deploys at once do
+    not all want the same ones.
 
     Raises:
         NoNodeFits: there are none.
     """
-    wanted, room = len(run.request.nics), vifs.room_of_nodes(run)
-    roomy = [node for node in run.candidates if room.get(node.uuid, 0) >= wanted]
+    roomy: list[Node] = []
+    refusals: dict[str, tuple[str, ...]] = {}
+    for node in random.sample(run.candidates, len(run.candidates)):
+        refusal = vifs.why_no_room(run, node, run.request.nics)
+        if refusal is None:
+            roomy.append(node)
+            if len(roomy) == ENOUGH_CANDIDATES:
+                break
+        else:
+            refusals[node.label] = (refusal,)
     if not roomy:
-        most = max(room.get(node.uuid, 0) for node in run.candidates)
         raise NoNodeFits(
-            f"no node takes {wanted} VIFs",
-            reason=f"{len(run.candidates)} fit otherwise, and none of them takes more than {most}",
-            advice="Ask for fewer VIFs, or for other nodes",
-            refusals={
-                node.label: (f"it takes {room.get(node.uuid, 0)} VIFs, not {wanted}",) for node in run.candidates
-            },
+            f"no node takes the {len(run.request.nics)} VIFs",
+            reason=f"{len(run.candidates)} fit otherwise; "
+            + "; ".join(f"{n}: {why}" for n, (why,) in list(refusals.items())[:3]),
+            advice="Ask for fewer VIFs or other NICs, or for other nodes",
+            refusals=refusals,
         )
     return roomy
 
@@ -355,6 +368,9 @@ def validate_node(run: DeployRun) -> None:
     """Every interface that the deploy goes through accepts it."""
     said = run.ironic.validation(run.node.uuid)
     refusals = [f"{name}: {said[name].reason}" for name in MUST_VALIDATE if name in said and said[name].result is False]
+    if run.node.network_interface in ("flat", "neutron") and run.node.deploy_interface != "fake" and not run.vifs:
+        # Ironic finds this valid, and fails minutes later, with nothing to wire.
+        refusals.append(f"network: {run.node.network_interface} needs at least one VIF")
     if refusals:
         raise ValidationFailed(
             f"node {run.node.label} does not accept the request", reason="; ".join(refusals), node_uuid=run.node.uuid
@@ -410,6 +426,7 @@ Undo = Callable[[Run], None]
 def _if_node(undo: Undo) -> Undo:
     """The undo, for a run that may have failed before it had a node."""
 
+    @functools.wraps(undo)
     def with_node(run: Run) -> None:
         if run.has_node:
             undo(run)

@@ -173,15 +173,16 @@ def room_on(ports: Sequence[Port], groups: Sequence[PortGroup], *, named: Iterab
     return len(alone) + len([group for group in groups if group.uuid in bonded])
 
 
-def room_of_nodes(run: Run) -> dict[str, int]:
-    """Of every node that has NICs, by UUID: how many VIFs it takes."""
-    ports: dict[str, list[Port]] = {}
-    groups: dict[str, list[PortGroup]] = {}
-    for port in run.ironic.ports():
-        ports.setdefault(str(port.node_uuid), []).append(port)
-    for group in run.ironic.port_groups():
-        groups.setdefault(str(group.node_uuid), []).append(group)
-    return {node_uuid: room_on(of_node, groups.get(node_uuid, [])) for node_uuid, of_node in ports.items()}
+def why_no_room(run: Run, node: Node, nics: Sequence[Nic]) -> str | None:
+    """Why the node cannot take these NICs of a request, before any of them is planned; None if it can."""
+    ports, groups = run.ironic.ports(node.uuid), run.ironic.port_groups(node.uuid)
+    names = {name for group in groups for name in (group.uuid, group.name, group.address)}
+    names |= {name for port in ports for name in (port.uuid, port.name, port.address)}
+    missing = [nic.on for nic in nics if nic.on is not None and not {nic.on, nic.on.lower()} & names]
+    if missing:
+        return f"it has no NIC {missing[0]!r}"
+    named = [port.uuid for port in ports if {port.uuid, port.name, port.address} & {nic.on for nic in nics}]
+    return None if len(nics) <= room_on(ports, groups, named=named) else words_for_room(ports, groups)
 
 
 def words_for_room(ports: Sequence[Port], groups: Sequence[PortGroup]) -> str:

@@ -142,6 +142,7 @@ def _note_volume(run: VolumeRun) -> None:
 
 
 def _forget_volume(run: VolumeRun) -> None:
+    """The mark does not name the target."""
     left = {uuid: volume for uuid, volume in marked(run.node.mark).items() if uuid != run.target_uuid}
     _set_marked(run, left)
 
@@ -159,10 +160,12 @@ def _set_marked(run: VolumeRun, volumes: Mapping[str, str]) -> None:
 
 
 def _add_target(run: VolumeRun) -> None:
+    """The node has the volume."""
     add(run, {run.target_uuid: run.volume})
 
 
 def _remove_target(run: VolumeRun) -> None:
+    """The node does not have the volume."""
     if any(target.uuid == run.target_uuid for target in run.ironic.volume_targets(run.node.uuid)):
         run.ironic.remove_volume_target(run.node.uuid, run.target_uuid)
 

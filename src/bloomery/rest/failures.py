@@ -31,6 +31,8 @@ class Failure(Enum):
     """404."""
     UNACCEPTABLE = auto()
     """406: the API version is out of the service's range."""
+    ABSENT = auto()
+    """The cloud has no such service, as far as its catalogue or settings tell."""
     REJECTED = auto()
     """Any other 4xx: the request is not right, or not right for the present state."""
 
@@ -109,6 +111,7 @@ POLICY: Mapping[Failure, Mapping[Kind, Rule]] = MappingProxyType(
             # A replica that lags, or a balancer that restarts, answers 404 for what is there.
             _F.MISSING:      (_ONCE_MORE, _GIVE_UP,   Rule(Decision.READ_BACK, 2)),
             _F.UNACCEPTABLE: (_GIVE_UP,   _GIVE_UP,   _GIVE_UP),
+            _F.ABSENT:       (_GIVE_UP,   _GIVE_UP,   _GIVE_UP),
             _F.REJECTED:     (_GIVE_UP,   _GIVE_UP,   Rule(Decision.READ_BACK, 1)),
         }.items()
     }

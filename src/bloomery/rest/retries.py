@@ -113,6 +113,8 @@ def translated(service: str, doing: str, problem: RequestFailure) -> BloomeryErr
             return UnexpectedReply(f"{service} gave an answer that makes no sense, {doing}", **where)
         case Failure.UNAUTHORISED | Failure.FORBIDDEN:
             return AccessDenied(f"{service} does not let us in, {doing}", **where)
+        case Failure.ABSENT:
+            return ServiceUnavailable(f"there is no {service}", **where)
         case Failure.UNACCEPTABLE:
             return ServiceTooOld(f"{service} does not offer what is needed, {doing}", **where)
         case _:

@@ -108,7 +108,7 @@ class Transport:
         if self._root is None:
             endpoint = self._authenticated(self.adapter.get_endpoint)
             if not endpoint:
-                raise RequestFailure(Failure.UNACCEPTABLE, f"the cloud has no endpoint for {self.service}")
+                raise RequestFailure(Failure.ABSENT, f"the cloud has no endpoint for {self.service}")
             self._root = str(endpoint).rstrip("/").removesuffix(self.version_path).rstrip("/")
         return self._root
 
@@ -204,7 +204,7 @@ class Transport:
             raise RequestFailure(Failure.UNAUTHORISED, f"no usable credentials ({problem})", status=401) from problem
         except (ksa_exceptions.CatalogException, ksa_exceptions.DiscoveryFailure) as problem:
             raise RequestFailure(
-                Failure.UNACCEPTABLE, f"the cloud has no endpoint for {self.service} ({problem})"
+                Failure.ABSENT, f"the cloud has no endpoint for {self.service} ({problem})"
             ) from problem
         except ksa_exceptions.HttpError as problem:
             raise RequestFailure(

@@ -1,0 +1,109 @@
+"""Deploys that fail, are interrupted, killed, or meet one another: the node runs its instance, or is as it was."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+from live.site import Answer, Site, end
+
+pytestmark = pytest.mark.lab
+
+MIDWAY = ("deploying", "wait call-back")
+"""The provision states of a node that Ironic has begun to deploy."""
+
+
+def test_a_wrong_checksum_fails_with_ironics_reason_and_leaves_the_node_free(site: Site) -> None:
+    site.run(
+        *("deploy", "web-1", "--node", "node-0", "--network", "private"),
+        *("--image", site.image.url, "--checksum", f"sha256:{'0' * 64}"),
+        exit_code=7,
+    )
+    site.assert_free("node-0")
+    assert site.bmc_power("node-0") == "Off"
+
+
+def test_an_instance_is_destroyed_while_it_is_being_deployed(site: Site) -> None:
+    with site.start("deploy", "web-1", "--node", "node-1", *site.image_options(), "--network", "private") as deploy:
+        site.wait_for("node-1", *MIDWAY)
+        site.run("destroy", "web-1", "--wait-for-cleaning")
+        answer = end(deploy)
+    assert answer.exit_code in (4, 7, 9), answer.err
+    site.assert_free("node-1")
+
+
+def test_ctrl_c_during_a_deploy_leaves_the_node_as_it_was(site: Site) -> None:
+    with site.start("deploy", "web-1", "--node", "node-0", *site.image_options(), "--network", "private") as deploy:
+        site.wait_for("node-0", *MIDWAY)
+        answer = end(deploy, by=signal.SIGINT)
+    assert answer.exit_code == 130, answer.err
+    assert "undone" in answer.err
+    assert "could not be undone" not in answer.err
+    site.assert_free("node-0")
+
+
+def test_a_killed_deploy_is_finished_by_recover(site: Site) -> None:
+    with site.start("deploy", "web-1", "--node", "node-1", *site.image_options(), "--network", "private") as deploy:
+        site.wait_for("node-1", *MIDWAY)
+        end(deploy, by=signal.SIGKILL)
+    site.run("recover", "--older-than", "0")
+    row = site.row("node-1")
+    assert row["provision_state"] == "active"
+    assert site.run("show", "web-1", "-f", "json").value["uuid"] == row["instance_uuid"]
+    assert site.run("validate", "web-1", "-f", "json").value == []
+    site.run("destroy", "web-1", "--wait-for-cleaning")
+    site.assert_free("node-1")
+
+
+def test_a_deploy_killed_before_ironic_took_it_up_is_undone_by_recover(site: Site) -> None:
+    with site.start("deploy", "web-1", "--node", "node-3", *site.image_options(), "--network", "private") as deploy:
+        site.wait(lambda: site.row("node-3")["instance_uuid"] is not None, "node-3 is claimed")
+        end(deploy, by=signal.SIGKILL)
+    site.run("recover", "--older-than", "0")
+    if site.row("node-3")["provision_state"] == "active":
+        # It was faster than we were; that is well, too.
+        site.run("destroy", "web-1", "--wait-for-cleaning")
+    site.assert_free("node-3")
+
+
+def test_of_two_deploys_to_the_same_node_exactly_one_wins(site: Site) -> None:
+    def start(name: str) -> Answer:
+        return end(processes[name])
+
+    words = ("--node", "node-3", *site.image_options(), "--network", "private")
+    processes = {name: site.start("deploy", name, *words, "-f", "json") for name in ("web-1", "web-2")}
+    answers = {name: start(name) for name in processes}
+    codes = sorted(answer.exit_code for answer in answers.values())
+    assert codes == [0, 4], [answer.err for answer in answers.values()]
+    winner = next(name for name, answer in answers.items() if answer.exit_code == 0)
+    loser = next(answer for answer in answers.values() if answer.exit_code == 4)
+    assert json.loads(answers[winner].out)["node_name"] == "node-3"
+    errors = [line for line in loser.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "node-3" in errors[0]
+    assert len(site.ports(device_owner="baremetal:none")) + len(site.ports(name=f"{winner}-0")) >= 1
+    assert [row["name"] for row in site.run("list", "-f", "json").value] == [winner]
+
+
+def test_four_deploys_at_once_share_three_nodes_without_stepping_on_each_other(site: Site) -> None:
+    names = [f"db-{number}" for number in range(1, 5)]
+    answer = site.run(
+        *("deploy", "db", "--count", "4", "--at-once", "4", "--resource-class", "baremetal.fake"),
+        *(*site.image_options(), "--network", "private"),
+        exit_code=7,
+    )
+    assert "3 of 4 done" in answer.err
+    running = {row["name"]: row for row in site.run("list", "-f", "json").value}
+    assert len(running) == 3
+    assert running.keys() < set(names)
+    assert {row["node_name"] for row in running.values()} == {"node-3", "node-4", "node-5"}
+    for name, row in running.items():
+        assert [port["name"] for port in site.ports(device_id=row["uuid"])] == [f"{name}-0"]
+    (lost,) = set(names) - running.keys()
+    assert site.ports(name=f"{lost}-0") == []
+    assert {row["uuid"] for row in site.ironic.call("GET", "allocations")["allocations"]} == {
+        row["uuid"] for row in running.values()
+    }
+    site.run("destroy", *running, "--wait-for-cleaning")
