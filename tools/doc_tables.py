@@ -172,6 +172,7 @@ _FAILURES = {
     Failure.FORBIDDEN: "403",
     Failure.MISSING: "404",
     Failure.UNACCEPTABLE: "406",
+    Failure.ABSENT: "no such service in the cloud",
     Failure.REJECTED: "any other 4xx",
 }
 _KINDS = {Kind.READ: "a read", Kind.LOOK_UP: "a look-up", Kind.WRITE: "a write"}

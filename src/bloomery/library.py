@@ -280,6 +280,7 @@ class Bloomery:
         """
         node = self._instance(instance)
         instances.must_be_ours(node, "rebuild")
+        instances.must_not_be_protected(node, "rebuild")
         options = _options(timeout_s, cancellation, on_progress)
         return self.show(rebuild.rebuild(self.services, node, request or RebuildRequest(), options, wait=wait).uuid)
 

@@ -40,7 +40,6 @@ class _Waiter:
     """Somebody who waits for a node; looked at by the watch's thread, woken through its signal."""
 
     node_uuid: str
-    joined_at: float
     signal: threading.Event = field(default_factory=threading.Event)
     node: Node | None = None
     seen_at: float | None = None
@@ -99,7 +98,7 @@ class Watch:
             NodeTakenAway: the node was deleted.
             ServiceUnavailable: Ironic was away for longer than the deadline bears.
         """
-        waiter = _Waiter(node_uuid, self.clock.monotonic())
+        waiter = _Waiter(node_uuid)
         last: Node | None = None
         with deadline.cancellation.rouses(waiter.signal):
             self._join(waiter)
@@ -175,7 +174,7 @@ class Watch:
         with self._lock:
             self._waiters.append(waiter)
             self._joined.set()
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._look_out, name="bloomery-watch", daemon=True)
                 self._thread.start()
 
@@ -206,41 +205,44 @@ class Watch:
         now = self.clock.monotonic()
         ironic = self.ironic.within(Deadline(LOOK_TIMEOUT_S, outage_s=0.0, clock=self.clock))
         wanted = {waiter.node_uuid for waiter in waiters}
-        singly = wanted
+        unlooked = set(wanted)
         seen: dict[str, Node | NodeNotFound] = {}
+        failure: BloomeryError | None = None
         try:
             if len(wanted) > ONE_BY_ONE:
                 seen |= self._changes(ironic, wanted)
-                unseen = {w.node_uuid for w in waiters if now - (w.seen_at or w.joined_at) > UNSEEN_S}
-                singly = unseen - seen.keys()
-            for node_uuid in singly:
+                # A node that changed before anybody waited for it may be deep down in the list.
+                unseen = {w.node_uuid for w in waiters if w.seen_at is None or now - w.seen_at > UNSEEN_S}
+                unlooked = unseen - seen.keys()
+            for node_uuid in sorted(unlooked):
                 try:
                     seen[node_uuid] = ironic.node(node_uuid, fields=WATCH_FIELDS)
                 except NodeNotFound as gone:
                     seen[node_uuid] = gone
-        except BloomeryError as failure:
-            log.info("could not look at %d nodes: %s", len(wanted), failure)
-            for waiter in waiters:
-                waiter.failure = failure
-                waiter.failing_since = waiter.failing_since if waiter.failing_since is not None else now
-                waiter.signal.set()
-            return False
+                unlooked.remove(node_uuid)
+        except BloomeryError as problem:
+            log.info("could not look at %d of %d nodes: %s", len(unlooked), len(wanted), problem)
+            failure = problem
         moved = False
         for waiter in waiters:
-            waiter.failure = waiter.failing_since = None
             found = seen.get(waiter.node_uuid)
             if isinstance(found, NodeNotFound):
                 waiter.gone = found
             elif found is not None:
                 moved = moved or waiter.node is None or _changed(waiter.node, found)
                 waiter.node, waiter.seen_at = found, now
-            if found is not None:
+            if waiter.node_uuid in unlooked:
+                waiter.failure = failure
+                waiter.failing_since = waiter.failing_since if waiter.failing_since is not None else now
+            else:
+                waiter.failure = waiter.failing_since = None
+            if found is not None or waiter.failure is not None:
                 waiter.signal.set()
         return moved
 
     def _changes(self, ironic: Ironic, wanted: set[str]) -> dict[str, Node | NodeNotFound]:
         """Those of the wanted nodes that have changed since the last time."""
-        since = self._latest_change
+        since = latest = self._latest_change
         page = min(1000, max(20, 2 * len(wanted)))
         found: dict[str, Node | NodeNotFound] = {}
         marker = None
@@ -248,14 +250,15 @@ class Watch:
             nodes = ironic.newest_changes(limit=page, marker=marker)
             for node in nodes:
                 changed_at = node.changed_at
-                if changed_at is not None and (self._latest_change is None or changed_at > self._latest_change):
-                    self._latest_change = changed_at
+                if changed_at is not None and (latest is None or changed_at > latest):
+                    latest = changed_at
                 if node.uuid in wanted:
                     found[node.uuid] = node
             oldest = nodes[-1].changed_at if nodes else None
-            if len(nodes) < page or len(found) == len(wanted) or since is None:
-                return found
-            if oldest is None or oldest < since - OVERLAP:
+            is_all = len(nodes) < page or len(found) == len(wanted)
+            if is_all or since is None or oldest is None or oldest < since - OVERLAP:
+                # Only now: what is on a page that could not be read has to come again.
+                self._latest_change = latest
                 return found
             marker = nodes[-1].uuid
 

@@ -246,7 +246,19 @@ def test_a_dry_run_shows_the_calls_and_changes_nothing(cloud: Cloud) -> None:
     assert "nothing was changed" in result.err
     assert cloud.everything() == before
     rows = json.loads(
-        cloud.ok("deploy", "web-1", *IMAGE, "--node", "node-0", "--no-config-drive", "--dry-run", "-f", "json")
+        cloud.ok(
+            "deploy",
+            "web-1",
+            *IMAGE,
+            "--node",
+            "node-0",
+            "--network",
+            "private",
+            "--no-config-drive",
+            "--dry-run",
+            "-f",
+            "json",
+        )
     )
     assert rows[-1]["method"] == "PUT"
     assert rows[-1]["body"]["target"] == "active"
@@ -254,7 +266,7 @@ def test_a_dry_run_shows_the_calls_and_changes_nothing(cloud: Cloud) -> None:
 
 def test_a_dry_run_of_what_could_not_be_done_says_so(cloud: Cloud) -> None:
     result = cloud.run("deploy", "web-1", *IMAGE, *SMALL, "--nic", "network=private,on=eth9", "--dry-run")
-    assert result.code == 2
+    assert result.code == 10
     assert "no NIC 'eth9'" in result.err
 
 

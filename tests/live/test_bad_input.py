@@ -25,9 +25,20 @@ def in_maintenance(site: Site) -> None:
     site.ironic.call("PUT", f"nodes/{site.node(NODE).uuid}/maintenance", {"reason": "new disks"})
 
 
-def with_values(**values: object) -> Prepare:
-    """The node has these values."""
-    return lambda site: site.patch(site.node(NODE).uuid, **values)
+def retired(site: Site) -> None:
+    site.ironic.provision(site.node(NODE), "manage", until="manageable")
+    site.patch(site.node(NODE).uuid, retired=True, retired_reason="too old")
+
+
+def locked(site: Site) -> None:
+    """Somebody is busy with the node, and stays so."""
+    site.lock(NODE)
+
+
+def locked_with_instance(site: Site) -> None:
+    """Somebody is busy with the node of an instance, and stays so."""
+    running(site)
+    site.lock(NODE)
 
 
 def running(site: Site) -> None:
@@ -54,7 +65,11 @@ def plainly(*words: str) -> Callable[[Site], tuple[str, ...]]:
 ON_NODE = ("--node", NODE)
 CASES: dict[str, tuple[Prepare, Callable[[Site], tuple[str, ...]], int, str]] = {
     "node in maintenance": (in_maintenance, deploy(*ON_NODE), 4, "maintenance"),
-    "node retired": (with_values(retired=True), deploy(*ON_NODE), 4, "retired"),
+    "node retired": (retired, deploy(*ON_NODE), 4, "too old"),
+    "node locked": (locked, deploy(*ON_NODE, "--timeout", "5"), 4, "locked"),
+    "locked node rebooted": (
+        locked_with_instance, plainly("reboot", "theirs", "--timeout", "5"), 4, "locked",
+    ),
     "node claimed": (running, deploy(*ON_NODE), 4, "cannot be had"),
     "node protected": (protected, plainly("destroy", "theirs"), 4, "protected"),
     "protected node rebuilt": (protected, plainly("rebuild", "theirs"), 4, "protected"),

@@ -39,6 +39,7 @@ AS_ERROR = {
     Failure.FORBIDDEN: AccessDenied,
     Failure.MISSING: RequestRefused,
     Failure.UNACCEPTABLE: ServiceTooOld,
+    Failure.ABSENT: ServiceUnavailable,
     Failure.REJECTED: RequestRefused,
 }
 

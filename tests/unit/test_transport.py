@@ -647,7 +647,7 @@ def test_credentials_that_are_refused_are_said_to_be_and_not_shown(
 
 def test_a_cloud_without_the_service_is_said_to_have_none(server: Server) -> None:
     server.behaviour = keystone([])
-    with failing(Failure.UNACCEPTABLE) as raised:
+    with failing(Failure.ABSENT) as raised:
         password_transport(server).request("GET", "/nodes", timeout_s=LONG_S)
     assert "Ironic" in raised.value.reason
 

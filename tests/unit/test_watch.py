@@ -292,15 +292,16 @@ def test_an_outage_that_ends_is_forgotten(
     away = threading.Event()
     simulator.on_request = lambda _request: Fault(FaultKind.STATUS, 503) if away.is_set() else None
     wait = crew.wait(Watch(ironic, clock=clock), node_uuid, Deadline(3600.0, outage_s=12.0, clock=clock))
+
+    def two_more_looks() -> None:
+        seen = looks_at(simulator, node_uuid)
+        until(lambda: looks_at(simulator, node_uuid) > seen + 1, meanwhile=lambda: clock.advance(2.5))
+
     for _ in range(4):
-        before = looks_at(simulator, node_uuid)
         away.set()
-        until(lambda before=before: looks_at(simulator, node_uuid) > before + 1, meanwhile=lambda: clock.advance(2.5))  # type: ignore[misc]
+        two_more_looks()
         away.clear()
-        between = looks_at(simulator, node_uuid)
-        until(
-            lambda between=between: looks_at(simulator, node_uuid) > between + 1, meanwhile=lambda: clock.advance(2.5)
-        )  # type: ignore[misc]
+        two_more_looks()
     assert not wait.done()
     deployed(simulator, node_uuid)
     until(wait.done, meanwhile=lambda: clock.advance(1.0))

@@ -59,6 +59,9 @@ PAGE = 1000
 SPURIOUS_CONFLICTS = 6
 """409 so often in a row, from a node that nobody holds, is meant."""
 
+_MAY_HAVE_ARRIVED = frozenset({Failure.LOST, Failure.GARBLED, Failure.BROKEN})
+"""After these nobody knows; 409, 429, 503 and 4xx are Ironic's own word that it has not done it."""
+
 _NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]{1,255}")
 _RESERVED_NAMES = frozenset({"detail", "maintenance", "management", "states", "validate", "vendor_passthru"})
 
@@ -505,17 +508,15 @@ class Ironic:
 
         def read_back(problem: RequestFailure) -> bool | None:
             now = self.node(node_uuid, whole=True)
-            if now.target_power_state is not None:
+            may_be_ours = problem.failure in _MAY_HAVE_ARRIVED
+            if may_be_ours and now.target_power_state is not None:
                 # Only one power action can be under way; if it is not ours we wait for it, and the check after it tells.
                 return True if before.target_power_state is None else None
-            if wanted is not None and now.power_state == wanted and now.last_error is None:
+            is_at_rest = now.target_power_state is None and now.last_error is None
+            if wanted is not None and now.power_state == wanted and is_at_rest:
                 return True
-            if (
-                wanted is None
-                and now.updated_at != before.updated_at
-                and now.reservation is None
-                and now.last_error is None
-            ):
+            has_moved = now.updated_at != before.updated_at and now.reservation is None
+            if may_be_ours and wanted is None and has_moved and is_at_rest:
                 return True  # it has come and gone: a reboot leaves no other trace
             self._blocked_or_raise(now, problem, doing)
             if problem.failure is Failure.REJECTED:
@@ -546,7 +547,7 @@ class Ironic:
 
         def read_back(problem: RequestFailure) -> bool | None:
             now = self.node(node_uuid, fields=WATCH_FIELDS)
-            if problem.failure in (Failure.LOST, Failure.GARBLED, Failure.BROKEN):
+            if problem.failure in _MAY_HAVE_ARRIVED:
                 # Nothing on the node shows an NMI, and a second one could hit the kernel while it writes its dump.
                 raise translated("Ironic", doing, problem) from problem
             self._blocked_or_raise(now, problem, doing)
@@ -580,6 +581,11 @@ class Ironic:
         elif self.deadline.remaining_s <= LONGEST_PAUSE_S:
             holder = f"{now.reservation} " if now.reservation else ""
             raise NodeLocked(f"Ironic is busy with node {now.label} ({holder}{now.provision_state}), {doing}", **where)
+
+    def _look_whether_blocked(self, node_uuid: str, problem: RequestFailure, doing: str) -> None:
+        """As `_blocked_or_raise`, for those who have not looked at the node."""
+        if problem.failure is Failure.CONFLICT:
+            self._blocked_or_raise(self.node(node_uuid, fields=WATCH_FIELDS), problem, doing)
 
     def _known(self, fields: Sequence[str]) -> list[str]:
         known = list(fields)
@@ -643,8 +649,7 @@ class Ironic:
     def _vif_refused(self, node_uuid: str, problem: RequestFailure, message: str) -> None:
         if problem.failure in (Failure.REJECTED, Failure.MISSING):
             raise InterfaceFailed(message, reason=problem.reason, node_uuid=node_uuid, request_id=problem.request_id)
-        if problem.failure is Failure.CONFLICT:
-            self._blocked_or_raise(self.node(node_uuid, fields=WATCH_FIELDS), problem, message)
+        self._look_whether_blocked(node_uuid, problem, message)
 
     # Allocations
 
@@ -826,6 +831,7 @@ class Ironic:
                     node_uuid=node_uuid,
                     request_id=problem.request_id,
                 )
+            self._look_whether_blocked(node_uuid, problem, doing)
             return None
 
         path = f"/volume/targets/{_part(target_uuid)}"
@@ -864,6 +870,7 @@ class Ironic:
                 return True
             if problem.failure is Failure.REJECTED:
                 raise NodeUnavailable(f"failed {doing}", reason=problem.reason, node_uuid=node_uuid)
+            self._look_whether_blocked(node_uuid, problem, doing)
             return None
 
         self._write(

@@ -185,7 +185,7 @@ def find_to_destroy(ironic: Ironic, name_or_uuid: str) -> tuple[Node, str | None
 
     Raises:
         InstanceNotFound: nothing is left of such an instance.
-        Conflict: somebody else deployed it.
+        Conflict: somebody else deployed it, or it is protected.
     """
     try:
         node = find(ironic, name_or_uuid)
@@ -198,6 +198,7 @@ def find_to_destroy(ironic: Ironic, name_or_uuid: str) -> tuple[Node, str | None
             raise
         return left[0], str((left[0].any_mark or {}).get("instance_uuid"))
     must_be_ours(node, "destroy")
+    must_not_be_protected(node, "destroy")
     return node, str(node.instance_uuid)
 
 
@@ -226,6 +227,21 @@ def must_be_ours(node: Node, verb: str) -> None:
             f"instance {node.instance_uuid} was not deployed by Bloomery",
             reason=f"{manager_of(node)} did, as far as node {node.label} shows",
             advice=f"To {verb} it all the same, take it over first: `bloomery adopt {node.label}`",
+            node_uuid=node.uuid,
+        )
+
+
+def must_not_be_protected(node: Node, verb: str) -> None:
+    """An operator's protection is respected before anything is changed.
+
+    Raises:
+        NodeUnavailable: the node is protected; says why.
+    """
+    if node.protected:
+        raise NodeUnavailable(
+            f"node {node.label} is protected",
+            reason=node.protected_reason,
+            advice=f"To {verb} it all the same, take that away first: `baremetal node unset --protected {node.label}`",
             node_uuid=node.uuid,
         )
 

@@ -110,7 +110,8 @@ class Image:
     @property
     def is_url(self) -> bool:
         """Whether the source is a URL; if not, it is Glance's."""
-        return self.source is not None and urlsplit(self.source).scheme in _URL_SCHEMES
+        scheme, colon, _ = (self.source or "").partition(":")
+        return bool(colon) and scheme.lower() in _URL_SCHEMES
 
     @property
     def leaves_disks(self) -> bool:
@@ -136,7 +137,14 @@ class Image:
 
 def _check_url(url: str, what: str) -> None:
     line(url, what, max_length=4096)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as problem:
+        raise InvalidRequest(
+            f"{what} {shown(url)} is no URL",
+            reason=str(problem),
+            advice="https://images.example.org/x.raw would be one",
+        ) from None
     if parts.scheme not in _URL_SCHEMES:
         raise InvalidRequest(f"{what} {url!r} is no URL that Ironic takes", advice=f"Use {', '.join(_URL_SCHEMES)}")
     if parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/")):

@@ -114,7 +114,7 @@ def translated(service: str, doing: str, problem: RequestFailure) -> BloomeryErr
         case Failure.UNAUTHORISED | Failure.FORBIDDEN:
             return AccessDenied(f"{service} does not let us in, {doing}", **where)
         case Failure.ABSENT:
-            return ServiceUnavailable(f"there is no {service}", **where)
+            return ServiceUnavailable(f"there is no {service} for {doing}", **where)
         case Failure.UNACCEPTABLE:
             return ServiceTooOld(f"{service} does not offer what is needed, {doing}", **where)
         case _:

@@ -27,7 +27,11 @@ KNOWN_DIFFERENCES: tuple[Difference, ...] = (
     Difference("root documents", "The root names only the collections that the simulator serves."),
     Difference("steps of the driver", "Clean and service steps are run whatever their name; Ironic asks the driver."),
     Difference("allowed methods", "A 405 does not say in a header which methods are allowed."),
-    Difference("method and path", "Ironic answers 500 where a path goes on after a leaf; the simulator answers 405."),
+    Difference(
+        "method and path",
+        "Ironic answers 500 where a path goes on after a leaf, and 400 to a POST on a node; the simulator answers 405.",
+    ),
+    Difference("malformed steps", "Ironic answers 500 to a deploy step without interface; the simulator answers 400."),
     Difference("record numbers", "Messages that name a record by its number in the database may name another number."),
     Difference("flat without Neutron", "Without a linked Neutron, flat VIFs are kept, and nobody is asked or told."),
     Difference("console address", "Every enabled console has an address, and nothing listens there."),
