@@ -7,7 +7,7 @@ PY := .venv/bin/python
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo test lint types docs lock clean lab-installed all-installed
+.PHONY: help demo test lint types docs bench lock clean lab-installed all-installed
 
 help:
 	@echo "Bloomery: make TARGET [PYTHON=python3.12]"
@@ -23,18 +23,21 @@ lint: all-installed ## ruff: rules and format
 	@$(PY) -m ruff check --quiet
 	@$(PY) -m ruff format --check --quiet || { echo "lint: format with: $(PY) -m ruff format" >&2; exit 1; }
 
-types: all-installed ## mypy, strict, over sources and tests
-	@$(PY) -m mypy --no-error-summary --explicit-package-bases src tests tools
+types: all-installed ## mypy, strict, over sources, tests, tools and benchmarks
+	@$(PY) -m mypy --no-error-summary --explicit-package-bases src tests tools benchmarks
 
 docs: all-installed ## build the site into site/
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
+bench: all-installed ## measure beside openstacksdk and metalsmith, into benchmarks/results/ and docs/performance.md
+	@$(PY) -m benchmarks.run
 
 lock: ## resolve every dependency again into requirements/lock.txt (needs uv and a network)
 	@tools/lock.sh
 
 clean: ## remove what builds and tests left; .venv and .lab stay
 	@rm -rf site dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	@find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lab-installed: .venv/bin/python
 	@$(PY) tools/install.py lab

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -52,10 +51,6 @@ class Wire:
     def clear(self) -> None:
         """Nothing was sent yet."""
         self.sent.clear()
-
-    def by_phase(self, *, otherwise: str) -> dict[str, float]:
-        """How many requests each phase took, in the order in which the phases began."""
-        return dict(Counter(sent.phase or otherwise for sent in self.sent))
 
 
 class _CountingAdapter(TCPKeepAliveAdapter):  # type: ignore[misc]  # keystoneauth1 is untyped

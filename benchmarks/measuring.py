@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import os
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +69,7 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
 
-def costs(sides: Mapping[str, Call], *, repetitions: int, prepare: Call = lambda: None) -> dict[str, list[Cost]]:
+def costs(sides: Mapping[str, Call], *, repetitions: int, calls: int = 1) -> dict[str, list[Cost]]:
     """Of each side the cost of each repetition.
 
     Each is called once before, unmeasured, so that connections stand and modules are loaded; then they take turns, so that a
@@ -78,40 +78,36 @@ def costs(sides: Mapping[str, Call], *, repetitions: int, prepare: Call = lambda
     Args:
         sides: the calls, by name.
         repetitions: how often each is measured.
-        prepare: called before each call, unmeasured.
+        calls: how often each is called for one measurement, of which the cost is then the mean: for what takes little.
     """
     found: dict[str, list[Cost]] = {side: [] for side in sides}
     for repetition in range(repetitions + 1):
         for side, call in sides.items():
-            prepare()
-            cost = cost_of(call)
+            cost = cost_of(call, calls=calls)
             if repetition:
                 found[side].append(cost)
     return found
 
 
-def cost_of(call: Call) -> Cost:
-    """What the call cost. Garbage of earlier calls is collected before."""
+def cost_of(call: Call, *, calls: int = 1) -> Cost:
+    """What the call cost, the mean of so many of them. Garbage of earlier calls is collected before."""
     gc.collect()
     processor_s, wall_s = _processor_s(), time.perf_counter()
-    call()
-    return Cost(time.perf_counter() - wall_s, _processor_s() - processor_s)
+    for _ in range(calls):
+        call()
+    return Cost((time.perf_counter() - wall_s) / calls, (_processor_s() - processor_s) / calls)
 
 
-def figures_of(
-    what: str, where: str, found: Mapping[str, Sequence[Cost]], *, remark: str = "", processor: bool = True
-) -> list[Figure]:
-    """The costs as figures: the time that it took, and our own processor's part of it."""
+def figures_of(what: str, where: str, found: Mapping[str, Sequence[Cost]], *, remark: str = "") -> list[Figure]:
+    """The costs as two figures: the time that it took, and the client's own work."""
     wall = {side: [cost.wall_s for cost in costs] for side, costs in found.items()}
     own = {side: [cost.processor_s for cost in costs] for side, costs in found.items()}
-    figures = [Figure(what=what, where=where, unit="s", values=wall, remark=remark)]
-    if processor:
-        figures.append(
-            Figure(what=f"{what}: the client's processor time", where=where, unit="s", values=own, remark=remark)
-        )
-    return figures
+    return [
+        Figure(what=what, where=where, unit="s", values=wall, remark=remark),
+        Figure(what=f"{what}: the client's processor time", where=where, unit="s", values=own, remark=remark),
+    ]
 
 
 def _processor_s() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    parts = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(part.ru_utime + part.ru_stime for part in parts)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
+from typing import Any
 from uuid import UUID, uuid5
 
-from benchmarks.clients import Ironic
 from bloomery.testing import IronicSimulator, NeutronSimulator, Timings
 from bloomery.testing.ironic_simulator.records import ALLOCATION
+
+from .clients import Ironic
 
 _NAMES = UUID("0f6b3c4e-8a0d-5b53-9d3e-6c6f6f6d0001")
 _START_TIMEOUT_S = 120.0
@@ -70,13 +73,14 @@ def _play(pipe: Connection, nodes: int, in_use: bool, deploy_s: float) -> None:
             _add_node(ironic, number, in_use=in_use)
         if in_use:
             _add_allocations(ironic)
+        _age(ironic)
         start, wires = ironic.snapshot(), neutron.ports()
         pipe.send((ironic.url, neutron.url))
         while pipe.recv() == "restore":
             ironic.restore(start)
             for port in neutron.ports():
                 if port not in wires:
-                    neutron.remove("ports", port["id"])
+                    neutron.delete("ports", port["id"])
             ironic.requests.clear()
             neutron.requests.clear()
             pipe.send("done")
@@ -85,7 +89,7 @@ def _play(pipe: Connection, nodes: int, in_use: bool, deploy_s: float) -> None:
 def _add_node(ironic: IronicSimulator, number: int, *, in_use: bool) -> None:
     """A node with about as much to tell as a real one."""
     instance_uuid = str(uuid5(_NAMES, f"instance-{number}"))
-    of_instance = {
+    of_instance: dict[str, Any] = {
         "provision_state": "active",
         "power_state": "power on",
         "instance_uuid": instance_uuid,
@@ -112,7 +116,11 @@ def _add_node(ironic: IronicSimulator, number: int, *, in_use: bool) -> None:
             "cpu_arch": "x86_64",
             "capabilities": "boot_mode:uefi,secure_boot:true,boot_option:local",
         },
-        driver_internal_info={"agent_url": "https://192.0.2.7:9999", "agent_version": "10.0.0", "is_whole_disk_image": True},
+        driver_internal_info={
+            "agent_url": "https://192.0.2.7:9999",
+            "agent_version": "10.0.0",
+            "is_whole_disk_image": True,
+        },
         **(of_instance if in_use else {}),
     )
 
@@ -130,4 +138,12 @@ def _add_allocations(ironic: IronicSimulator) -> None:
             "traits": [],
         }
         world.add_record(ALLOCATION, node["instance_uuid"], fields)
+    ironic.restore(world)
+
+
+def _age(ironic: IronicSimulator) -> None:
+    """Each node was last changed at some time of the days before, no two of them at the same."""
+    world = ironic.snapshot()
+    for number, node in enumerate(world.nodes.values()):
+        node["updated_at"] = (datetime.now(UTC) - timedelta(minutes=number + 1)).isoformat(timespec="microseconds")
     ironic.restore(world)

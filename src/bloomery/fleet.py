@@ -16,7 +16,10 @@ from bloomery.ironic import Ironic, Node
 from bloomery.states import Provision
 from bloomery.watch import OVERLAP
 
+FIRST_PAGE = 20
+"""So many nodes a refresh asks for at first: mostly few have changed, and each row is work for Ironic."""
 DELTA_PAGE = 100
+"""And so many at a time, if all of the first had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +176,11 @@ class Fleet:
         changed: list[Node] = []
         marker = None
         while True:
-            page = ironic.newest_changes(limit=DELTA_PAGE, marker=marker)
+            limit = FIRST_PAGE if marker is None else DELTA_PAGE
+            page = ironic.newest_changes(limit=limit, marker=marker)
             news = [node for node in page if self._is_news(node)]
             changed += news
-            if len(page) < DELTA_PAGE or len(news) < len(page):
+            if len(page) < limit or len(news) < len(page):
                 break
             marker = page[-1].uuid
         with self._lock:

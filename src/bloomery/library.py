@@ -47,6 +47,7 @@ QUICK_TIMEOUT_S = 120.0
 """What a call may take that only asks, or changes something at once."""
 DEPLOY_TIMEOUT_S = 3600.0
 POWER_TIMEOUT_S = 600.0
+IDENTITY_TIMEOUT_S = 60.0
 
 T = TypeVar("T")
 
@@ -123,6 +124,8 @@ def _adapters_of_cloud(cloud: str | None, options: Any) -> Adapters:
     try:
         region = OpenStackConfig().get_one(cloud=cloud, argparse=options)
         session = region.get_session()
+        # Without it a token would be waited for without end, where the identity service accepts and does not answer.
+        session.timeout = session.timeout or IDENTITY_TIMEOUT_S
     except (sdk_exceptions.SDKException, ksa_exceptions.ClientException, OSError) as problem:
         raise InvalidRequest(
             f"cloud {cloud!r} cannot be used" if cloud else "no cloud can be used",
@@ -231,7 +234,7 @@ class Bloomery:
         """
         options = _options(timeout_s, cancellation, on_progress)
         node = deploy.deploy(self.services, request, options, keep_failed=keep_failed, wait=wait)
-        return self.show(node.uuid)
+        return self.show(str(node.instance_uuid))
 
     def destroy(
         self,
@@ -282,7 +285,8 @@ class Bloomery:
         instances.must_be_ours(node, "rebuild")
         instances.must_not_be_protected(node, "rebuild")
         options = _options(timeout_s, cancellation, on_progress)
-        return self.show(rebuild.rebuild(self.services, node, request or RebuildRequest(), options, wait=wait).uuid)
+        node = rebuild.rebuild(self.services, node, request or RebuildRequest(), options, wait=wait)
+        return self.show(str(node.instance_uuid))
 
     def rescue(
         self,
@@ -335,7 +339,7 @@ class Bloomery:
         node = self._instance(instance)
         if node.mark is None:
             node = instances.adopt(self.services, node, _options(timeout_s), name=name)
-        return self.show(node.uuid)
+        return self.show(str(node.instance_uuid))
 
     def recover(
         self,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bloomery import lab
-from bloomery.testing import IronicSimulator, NeutronSimulator
+from bloomery.lab import Kind, Lab
+from bloomery.testing import IronicSimulator, NeutronSimulator, contract
 from bloomery.testing.contract import CONTRACT, Bench, Check, Make
 from bloomery.testing.gateways import ironic_at, neutron_at
 
@@ -36,36 +36,34 @@ def simulated() -> Iterator[Make]:
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
-    """The lab's Ironic and Neutron, with a node of fake hardware to play with and one that is only there."""
-    options = lab.Options(nodes=2, kind=lab.Kind.FAKE)
-    with lab.running(options, tmp_path_factory.mktemp("contract") / "state") as it:
-        node = next(node for node in it.nodes if not node.has_port_group)
-        image = it.images["whole-disk"]
+def real(lab: Lab) -> Iterator[Make]:
+    """The lab's Ironic and Neutron, with a node of fake hardware to play with."""
+    node = next(node for node in lab.nodes if node.kind is Kind.FAKE and not node.has_port_group)
+    image = lab.images["whole-disk"]
+    ironic = ironic_at(lab.ironic_url)
 
-        def make() -> Bench:
-            ironic = ironic_at(it.ironic_url)
-            ironic.update(
-                ironic.node(node.uuid),
-                [{"op": "add", "path": "/console_interface", "value": "no-console"}],
-                is_so=lambda _node: True,
-                doing="taking its console away",
-            )
-            return Bench(
-                ironic=ironic,
-                node_uuid=node.uuid,
-                instance_info={
-                    "image_source": image.url,
-                    "image_os_hash_algo": "sha256",
-                    "image_os_hash_value": image.sha256,
-                    "image_type": "whole-disk",
-                },
-                neutron=neutron_at(str(it.neutron_url)),
-                network_id=it.networks["tenant"]["private"],
-                wait_s=WAIT_S,
-            )
+    def change_console(change: dict[str, object]) -> None:
+        patch = [{"path": "/console_interface", **change}]
+        ironic.update(ironic.node(node.uuid), patch, is_so=lambda _node: False, doing="changing its console")
 
-        yield make
+    def make() -> Bench:
+        return Bench(
+            ironic=ironic_at(lab.ironic_url),
+            node_uuid=node.uuid,
+            instance_info={
+                "image_source": image.url,
+                "image_os_hash_algo": "sha256",
+                "image_os_hash_value": image.sha256,
+                "image_type": "whole-disk",
+            },
+            neutron=neutron_at(str(lab.neutron_url)),
+            network_id=lab.networks["tenant"]["private"],
+            wait_s=WAIT_S,
+        )
+
+    change_console({"op": "add", "value": "no-console"})
+    yield make
+    change_console({"op": "remove"})
 
 
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.name)
@@ -80,8 +78,6 @@ def test_a_real_ironic_keeps_the_contract(check: Check, real: Make) -> None:
 
 
 def test_every_check_that_is_written_is_in_the_contract() -> None:
-    from bloomery.testing import contract
-
     written = {name.removeprefix("check_") for name in vars(contract) if name.startswith("check_")}
     assert written == {check.name for check in CONTRACT}
     assert len(CONTRACT) == len(written)

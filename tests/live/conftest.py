@@ -13,7 +13,7 @@ from live.site import Site
 
 @pytest.fixture
 def site(lab: Lab, tmp_path: Path) -> Iterator[Site]:
-    """The lab with every node free, before and after the test."""
+    """The lab without instances, before and after the test; a node may still be being cleaned after another test."""
     site = Site(lab, tmp_path)
     try:
         yield site

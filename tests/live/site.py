@@ -166,6 +166,7 @@ class Site:
 
     def seen(self) -> dict[str, Any]:
         """All that a command could have changed, without what changes by itself."""
+        self.await_quiet()
         rows = self.ironic.call("GET", "nodes/detail")["nodes"]
         return {
             "nodes": {row["uuid"]: {name: row[name] for name in _OF_NODE} for row in rows},
@@ -198,6 +199,12 @@ class Site:
         """The node is in one of the provision states."""
         self.wait(lambda: self.row(name)["provision_state"] in states, f"{name} in {' or '.join(states)}")
 
+    def await_quiet(self, *names: str) -> None:
+        """Ironic does nothing with the nodes, or with any node."""
+        for node in self.lab.nodes:
+            if not names or node.name in names:
+                self.wait_for(node.name, "available", "active", "manageable")
+
     def assert_free(self, name: str) -> None:
         """Ironic has nothing of an instance on the node, nor Neutron for it; it may be being cleaned until then."""
         self.ironic.wait(self.node(name), "available")
@@ -208,7 +215,7 @@ class Site:
         assert self.ironic.call("GET", "allocations")["allocations"] == []
 
     def clear(self) -> None:
-        """No test has left anything to the next."""
+        """Nothing is left of this test but nodes that are being cleaned."""
         self.unlock()
         for row in self.ironic.call("GET", "nodes/detail")["nodes"]:
             if row["maintenance"]:
@@ -217,10 +224,9 @@ class Site:
                 self.patch(row["uuid"], protected=False, retired=False)
             if row["provision_state"] == "manageable":
                 self.ironic.call("PUT", f"nodes/{row['uuid']}/states/provision", {"target": "provide"})
-            if row["instance_uuid"] or row["extra"]:
-                self.run("destroy", row["uuid"], "--wait-for-cleaning", "--yes")
-        for node in self.lab.nodes:
-            self.ironic.wait(node, "available")
+        left = [row["uuid"] for row in self.ironic.call("GET", "nodes?associated=true")["nodes"]]
+        if left:
+            self.run("destroy", *left)
 
     def lock(self, name: str) -> None:
         """The node is locked, as by a conductor that is busy with it."""

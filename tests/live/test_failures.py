@@ -16,6 +16,7 @@ MIDWAY = ("deploying", "wait call-back")
 
 
 def test_a_wrong_checksum_fails_with_ironics_reason_and_leaves_the_node_free(site: Site) -> None:
+    site.await_quiet("node-0")
     answer = site.run(
         *("deploy", "web-1", "--node", "node-0", "--network", "private"),
         *("--image", site.image.url, "--checksum", f"sha256:{'0' * 64}"),
@@ -28,6 +29,7 @@ def test_a_wrong_checksum_fails_with_ironics_reason_and_leaves_the_node_free(sit
 
 
 def test_an_instance_is_destroyed_while_it_is_being_deployed(site: Site) -> None:
+    site.await_quiet("node-1")
     with site.start("deploy", "web-1", "--node", "node-1", *site.image_options(), "--network", "private") as deploy:
         site.wait_for("node-1", *MIDWAY)
         site.run("destroy", "web-1", "--wait-for-cleaning")
@@ -37,6 +39,7 @@ def test_an_instance_is_destroyed_while_it_is_being_deployed(site: Site) -> None
 
 
 def test_ctrl_c_during_a_deploy_leaves_the_node_as_it_was(site: Site) -> None:
+    site.await_quiet("node-0")
     with site.start("deploy", "web-1", "--node", "node-0", *site.image_options(), "--network", "private") as deploy:
         site.wait_for("node-0", *MIDWAY)
         answer = end(deploy, by=signal.SIGINT)
@@ -47,6 +50,7 @@ def test_ctrl_c_during_a_deploy_leaves_the_node_as_it_was(site: Site) -> None:
 
 
 def test_a_killed_deploy_is_finished_by_recover(site: Site) -> None:
+    site.await_quiet("node-1")
     with site.start("deploy", "web-1", "--node", "node-1", *site.image_options(), "--network", "private") as deploy:
         site.wait_for("node-1", *MIDWAY)
         end(deploy, by=signal.SIGKILL)
@@ -55,11 +59,10 @@ def test_a_killed_deploy_is_finished_by_recover(site: Site) -> None:
     assert row["provision_state"] == "active"
     assert site.run("show", "web-1", "-f", "json").value["uuid"] == row["instance_uuid"]
     assert site.run("validate", "web-1", "-f", "json").value == []
-    site.run("destroy", "web-1", "--wait-for-cleaning")
-    site.assert_free("node-1")
 
 
 def test_a_deploy_killed_before_ironic_took_it_up_is_undone_by_recover(site: Site) -> None:
+    site.await_quiet("node-3")
     with site.start("deploy", "web-1", "--node", "node-3", *site.image_options(), "--network", "private") as deploy:
         site.wait(lambda: site.row("node-3")["instance_uuid"] is not None, "node-3 is claimed")
         end(deploy, by=signal.SIGKILL)
@@ -71,6 +74,7 @@ def test_a_deploy_killed_before_ironic_took_it_up_is_undone_by_recover(site: Sit
 
 
 def test_of_two_deploys_to_the_same_node_exactly_one_wins(site: Site) -> None:
+    site.await_quiet("node-3")
     words = ("--node", "node-3", *site.image_options(), "--network", "private")
     processes = {name: site.start("deploy", name, *words, "-f", "json") for name in ("web-1", "web-2")}
     answers = {name: end(process) for name, process in processes.items()}
@@ -88,6 +92,7 @@ def test_of_two_deploys_to_the_same_node_exactly_one_wins(site: Site) -> None:
 
 
 def test_four_deploys_at_once_share_three_nodes_without_stepping_on_each_other(site: Site) -> None:
+    site.await_quiet()
     names = [f"db-{number}" for number in range(1, 5)]
     answer = site.run(
         *("deploy", "db", "--count", "4", "--at-once", "4", "--resource-class", "baremetal.fake"),
@@ -106,4 +111,3 @@ def test_four_deploys_at_once_share_three_nodes_without_stepping_on_each_other(s
     assert {row["uuid"] for row in site.ironic.call("GET", "allocations")["allocations"]} == {
         row["uuid"] for row in running.values()
     }
-    site.run("destroy", *running, "--wait-for-cleaning")

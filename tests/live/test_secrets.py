@@ -67,9 +67,11 @@ def everything_logged() -> Iterator[list[str]]:
 def node_with_storage(site: Site) -> Iterator[Node]:
     """A node that takes volumes."""
     uuid = site.node(NODE).uuid
+    site.await_quiet(NODE)
     site.patch(uuid, storage_interface="external")
     yield site.api().node(NODE)
     site.clear()
+    site.await_quiet(NODE)
     site.patch(uuid, storage_interface="noop")
 
 

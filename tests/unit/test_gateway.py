@@ -274,6 +274,25 @@ def test_a_deed_is_done_when_the_node_is_let_go(verb: Prepared, world: World) ->
     done(world)
 
 
+@pytest.mark.parametrize("verb", VERBS, ids=by_name)
+def test_a_lock_that_goes_between_the_refusal_and_the_look_is_no_refusal(verb: Prepared, world: World) -> None:
+    deed, done = verb(world)
+    refused = 0
+
+    def order(request: RecordedRequest) -> Fault | None:
+        nonlocal refused
+        if not request.is_write or refused == 20:
+            return None
+        refused += 1
+        world.simulator.set(world.node_uuid, reservation="another" if refused % 4 else None)
+        return Fault(FaultKind.STATUS, 409)
+
+    world.simulator.on_request = order
+    deed(world)
+    world.simulator.on_request = None
+    done(world)
+
+
 NEEDS_THE_LOCK = tuple(verb for verb in VERBS if verb is not allocate and verb is not add_volume)
 
 

@@ -164,6 +164,20 @@ def test_what_reads_back_is_told_what_failed_and_how_often() -> None:
     ]
 
 
+def test_what_reads_back_may_begin_the_count_anew() -> None:
+    service = Service(*[Failure.CONFLICT] * 4)
+    seen: list[int] = []
+
+    def known_reason(failed: RequestFailure) -> str | None:
+        seen.append(failed.times)
+        if len(seen) == 2:
+            failed.times = 0
+        return None
+
+    ask(service, Kind.WRITE, read_back=known_reason)
+    assert seen == [1, 2, 1, 2]
+
+
 def test_refusals_keep_the_status() -> None:
     with pytest.raises(RequestRefused) as raised:
         ask(Service(Failure.REJECTED))

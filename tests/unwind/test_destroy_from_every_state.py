@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from bloomery.errors import InstanceNotFound, NodeTakenAway, TearDownFailed
+from bloomery import Progress
+from bloomery.errors import BloomeryError, CleanFailed, InstanceNotFound, NodeTakenAway, TearDownFailed
 from bloomery.states import Provision
 from unwind.scenarios import FAST, World, a_request, a_world, deployed
 
@@ -218,3 +219,42 @@ def test_destroy_leaves_a_node_alone_that_carries_another_instance_by_now(world:
     assert other in str(refusal.value)
     assert world.ironic.node(world.node)["provision_state"] == "active"
     assert node.instance_uuid != other
+
+
+def test_an_instance_goes_although_the_cleaning_of_its_node_fails(world: World) -> None:
+    deployed(world)
+    world.ironic.fail_next(world.node, "clean", "a disk does not answer")
+    with pytest.raises(CleanFailed, match="a disk does not answer"):
+        world.api().destroy("web-1", wait_for_cleaning=True, timeout_s=30)
+    assert is_free(world)
+    assert world.ironic.node(world.node)["provision_state"] == "clean failed"
+
+
+def test_a_node_that_is_deleted_while_it_is_deployed_leaves_nothing_behind(world: World) -> None:
+    world.ironic.timings = SLOW
+    failures: list[BaseException] = []
+
+    def deploy() -> None:
+        try:
+            world.api().deploy(a_request(world), timeout_s=30)
+        except BloomeryError as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=deploy)
+    thread.start()
+    world.ironic.wait_for(world.node, "wait call-back", quiet=False)
+    send = world.api().services.ironic.transport.request
+    send("PUT", f"/nodes/{world.node}/maintenance", body={"reason": "sold"}, timeout_s=10)
+    send("DELETE", f"/nodes/{world.node}", timeout_s=10)
+    thread.join()
+    assert isinstance(failures[0], NodeTakenAway), failures
+    assert [port["id"] for port in world.neutron.ports()] == [world.given_vif]
+
+
+def test_who_cannot_be_told_of_progress_does_not_keep_the_undos_from_being_called(world: World) -> None:
+    def gone(_progress: Progress) -> None:
+        raise BrokenPipeError("the terminal is gone")
+
+    with pytest.raises(BrokenPipeError):
+        world.api().deploy(a_request(world), timeout_s=30, on_progress=gone)
+    assert is_free(world)

@@ -168,13 +168,21 @@ class Ironic:
         bulk: bool = False,
         may_be_missing: bool = False,
     ) -> T:
-        return certainly(
-            "Ironic",
-            doing,
-            lambda s: self.transport.request("GET", path, query=query, timeout_s=s, bulk=bulk).decode(kind),
-            deadline=self.deadline,
-            kind=Kind.LOOK_UP if may_be_missing else Kind.READ,
-        )
+        """What is at the path. Unless it may be missing, 404 means that the node is, and is believed the second time."""
+        try:
+            return certainly(
+                "Ironic",
+                doing,
+                lambda s: self.transport.request("GET", path, query=query, timeout_s=s, bulk=bulk).decode(kind),
+                deadline=self.deadline,
+                kind=Kind.LOOK_UP if may_be_missing else Kind.READ,
+            )
+        except RequestRefused as refusal:
+            if refusal.status != 404 or may_be_missing:
+                raise
+            raise NodeNotFound(
+                f"the node is not there, {doing}", reason=refusal.reason, request_id=refusal.request_id
+            ) from refusal
 
     def _look_up(self, path: str, kind: type[T], *, doing: str, query: Mapping[str, Any] | None = None) -> T | None:
         try:
@@ -218,14 +226,8 @@ class Ironic:
         query = None if whole else {"fields": ",".join(self._known(fields))}
         try:
             return self._read(f"/nodes/{_part(node_uuid)}", Node, doing=f"reading node {node_uuid}", query=query)
-        except RequestRefused as refusal:
-            if refusal.status == 404:
-                raise NodeNotFound(
-                    f"node {node_uuid} is not there",
-                    reason=refusal.reason,
-                    node_uuid=node_uuid,
-                    request_id=refusal.request_id,
-                ) from refusal
+        except NodeNotFound as missing:
+            missing.node_uuid = node_uuid
             raise
 
     def find_node(self, name_or_uuid: str, *, fields: Sequence[str] = NODE_FIELDS) -> Node | None:
@@ -578,7 +580,9 @@ class Ironic:
             # Nobody holds the node now. A lock that has just gone explains a few such answers in a row, not many.
             if problem.times >= SPURIOUS_CONFLICTS:
                 raise NodeUnavailable(f"Ironic refuses, {doing}", **where)
-        elif self.deadline.remaining_s <= LONGEST_PAUSE_S:
+            return
+        problem.times = 0
+        if self.deadline.remaining_s <= LONGEST_PAUSE_S:
             holder = f"{now.reservation} " if now.reservation else ""
             raise NodeLocked(f"Ironic is busy with node {now.label} ({holder}{now.provision_state}), {doing}", **where)
 
@@ -843,7 +847,7 @@ class Ironic:
         """The node's console, as it is now.
 
         Raises:
-            NodeUnavailable: the node has none.
+            NodeUnavailable: the node has none. Some versions of Ironic say that only when it is to be started.
         """
         path = f"/nodes/{_part(node_uuid)}/states/console"
         try:

@@ -307,6 +307,6 @@ FLEET_FIELDS: tuple[str, ...] = (
 WATCH_FIELDS: tuple[str, ...] = (
     "uuid", "name", "instance_uuid", "provision_state", "target_provision_state", "provision_updated_at", "power_state",
     "target_power_state", "last_error", "maintenance", "maintenance_reason", "reservation", "driver_internal_info",
-    "deploy_step", "clean_step",
+    "deploy_step", "clean_step", "extra",
 )  # fmt: skip
 """What is asked of a node that somebody waits for."""

@@ -15,6 +15,7 @@ from bloomery.engine import Step
 from bloomery.errors import (
     AllocationFailed,
     BloomeryError,
+    CleanFailed,
     DeployFailed,
     InvalidRequest,
     NodeClaimed,
@@ -26,7 +27,7 @@ from bloomery.errors import (
     OperationTimedOut,
     ValidationFailed,
 )
-from bloomery.fleet import Fleet, Wanted, what_there_is, why_not
+from bloomery.fleet import Wanted, what_there_is, why_not
 from bloomery.ironic import Allocation, Node
 from bloomery.ironic.models import MARK
 from bloomery.operations import tear_down, vifs, volumes
@@ -34,7 +35,7 @@ from bloomery.operations.request import DeployRequest, Guest, Image, Volume
 from bloomery.operations.run import Options, Run, Services, as_mapping, carry_out, take_back
 from bloomery.operations.vifs import GIVEN, PlannedVif
 from bloomery.secret import Secret
-from bloomery.states import ON_LEFT_BEHIND, WHILE_DEPLOYING, LeftBehind, Provision
+from bloomery.states import ON_LEFT_BEHIND, WHILE_CLEANING, WHILE_DEPLOYING, LeftBehind, Provision
 
 log = logging.getLogger(__name__)
 
@@ -118,9 +119,7 @@ def find_candidates(run: DeployRun) -> None:
     filters: dict[str, str | bool] = {"provision_state": "available", "maintenance": False}
     if wanted.resource_class is not None:
         filters["resource_class"] = wanted.resource_class
-    fleet = Fleet()
-    fleet.read(run.ironic, filters)
-    run.candidates = fleet.fitting(wanted)
+    run.candidates = [node for node in run.ironic.nodes(filters) if not why_not(node, wanted)]
     if not run.candidates:
         raise no_node_fits(run, wanted)
 
@@ -143,16 +142,15 @@ def _named_node(run: DeployRun, name: str, wanted: Wanted) -> Node:
 
 def no_node_fits(run: Run, wanted: Wanted) -> NoNodeFits:
     """The error that says, of each node, why it cannot be had, and what there is instead."""
-    fleet = Fleet()
-    fleet.read(run.ironic)
-    refusals = {node.label: why_not(node, wanted) for node in fleet.nodes}
+    nodes = list(run.ironic.nodes())
+    refusals = {node.label: why_not(node, wanted) for node in nodes}
     asked = [f"resource class {wanted.resource_class}" if wanted.resource_class else ""]
     asked += [f"trait {trait}" for trait in wanted.traits]
     asked += [f"capability {name}:{value}" for name, value in wanted.capabilities.items()]
     return NoNodeFits(
         f"no node fits {', '.join(part for part in asked if part) or 'the request'}",
-        reason=what_there_is(fleet.nodes, wanted),
-        advice=_emptied_by(fleet.nodes, wanted),
+        reason=what_there_is(nodes, wanted),
+        advice=_emptied_by(nodes, wanted),
         refusals=refusals,
     )
 
@@ -314,28 +312,38 @@ def _refuse_foreign_volumes(run: DeployRun) -> None:
 
 
 def release_node(run: DeployRun) -> None:
-    """The node, if there is one, carries neither the instance nor our mark; the allocation, if there is one, is gone."""
+    """The node, if there is one, carries neither the instance nor our mark; the allocation, if there is one, is gone.
+
+    Raises:
+        CleanFailed: all that is so, but the node's cleaning failed.
+    """
     if not run.has_node:
         node = run.ironic.node_of(str(run.instance_uuid))
         if node is not None:
             run.node = node
+    clean_failure = None
     if run.has_node:
-        _wait_shortly_for_cleaning(run)
+        clean_failure = _wait_shortly_for_cleaning(run)
         tear_down.release_node(run)
     if run.request.node is None and run.ironic.allocation(str(run.instance_uuid)) is not None:
         run.ironic.delete_allocation(str(run.instance_uuid))
+    if clean_failure is not None:
+        raise clean_failure
 
 
-def _wait_shortly_for_cleaning(run: DeployRun) -> None:
-    """Where cleaning takes a moment only, it is awaited, so that not even our mark is left."""
+def _wait_shortly_for_cleaning(run: DeployRun) -> CleanFailed | None:
+    """Where cleaning takes a moment only, it is awaited, so that not even our mark is left; says if it failed."""
     patient = run.deadline
     run.deadline = patient.shorter(MARK_TIMEOUT_S)
     try:
-        tear_down.wait_for_cleaning(run)
+        run.wait_for(WHILE_CLEANING, "cleaning", CleanFailed)
+    except CleanFailed as failure:
+        return failure
     except (OperationTimedOut, NodeTakenAway):
         log.info("node %s is still being cleaned; our mark stays on it until it is claimed again", run.node.label)
     finally:
         run.deadline = patient
+    return None
 
 
 def create_vifs(run: DeployRun) -> None:

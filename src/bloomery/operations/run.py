@@ -226,22 +226,27 @@ class Run:
     def _tell(self, *, fraction: float, detail: str | None = None) -> None:
         node = self._node
         self._fraction = max(self._fraction, fraction)
-        self.options.on_progress(
-            Progress(
-                operation=self.operation,
-                step=self._at.step,
-                index=self._at.index,
-                total=self._at.total,
-                elapsed_s=self._whole.elapsed_s,
-                node_uuid=node.uuid if node else None,
-                node_name=node.name if node else None,
-                instance_uuid=self.instance_uuid,
-                state=node.provision_state if node else None,
-                detail=detail,
-                fraction=self._fraction,
-                undoing=self._is_undoing,
-            )
+        progress = Progress(
+            operation=self.operation,
+            step=self._at.step,
+            index=self._at.index,
+            total=self._at.total,
+            elapsed_s=self._whole.elapsed_s,
+            node_uuid=node.uuid if node else None,
+            node_name=node.name if node else None,
+            instance_uuid=self.instance_uuid,
+            state=node.provision_state if node else None,
+            detail=detail,
+            fraction=self._fraction,
+            undoing=self._is_undoing,
         )
+        try:
+            self.options.on_progress(progress)
+        except Exception:
+            # Whoever cannot be told any more, because his terminal is gone, say, must not keep the undos from being called.
+            if not self._is_undoing:
+                raise
+            log.warning("%s: nobody takes its progress any more", self.operation, exc_info=True)
 
     # Waiting
 

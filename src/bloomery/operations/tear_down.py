@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from bloomery.engine import Step
-from bloomery.errors import CleanFailed, NodeUnavailable, TearDownFailed
+from bloomery.errors import CleanFailed, NodeNotFound, NodeUnavailable, TearDownFailed
 from bloomery.ironic import Node
 from bloomery.operations import vifs, volumes
 from bloomery.operations.run import Options, Run, Services, carry_out
@@ -21,11 +23,19 @@ from bloomery.states import (
     TearDown,
 )
 
+log = logging.getLogger(__name__)
+
 # Request
 
 
 class TearDownRun(Run):
-    """A tear-down under way."""
+    """A tear-down under way.
+
+    Attributes:
+        clean_failure: that the node's cleaning failed, told when everything else is done.
+    """
+
+    clean_failure: CleanFailed | None = None
 
 
 def destroy(
@@ -51,12 +61,31 @@ def destroy(
     run.node = node
     steps = TEAR_DOWN if not wait_for_cleaning else TEAR_DOWN_AND_CLEAN
     carry_out(steps, run, undo_on_failure=False)
+    if run.clean_failure is not None:
+        raise run.clean_failure
     return run.node
 
 
 # Steps' bodies, shared with the undoing of a deploy
 
 
+R = TypeVar("R", bound=Run)
+
+
+def unless_deleted(work: Callable[[R], None]) -> Callable[[R], None]:
+    """The work on the node; or nothing, if Ironic does not know the node any more: then nothing of it is left."""
+
+    @functools.wraps(work)
+    def guarded(run: R) -> None:
+        try:
+            work(run)
+        except NodeNotFound:
+            log.warning("node %s was deleted; there is nothing left to take back on it", run.node.label)
+
+    return guarded
+
+
+@unless_deleted
 def tear_down_node(run: Run) -> None:
     """No instance runs on the node: Ironic has torn it down, from whatever state it was in, or never began to deploy it.
 
@@ -108,6 +137,7 @@ def _wait_until_moved(run: Run, before: Node) -> None:
     run.node, _ = run.services.watch.wait(before.uuid, judge, deadline=run.deadline, doing=doing, on_look=run.on_look)
 
 
+@unless_deleted
 def unplug_our_vifs(run: Run) -> None:
     """None of our VIFs is plugged into the node."""
     vifs.unplug(run, vifs.ours(run, _our_mark(run)))
@@ -118,6 +148,7 @@ def delete_our_ports(run: Run) -> None:
     vifs.delete_created(run, _our_mark(run) if run.has_node else None)
 
 
+@unless_deleted
 def remove_our_volumes(run: Run) -> None:
     """None of the volume targets that we added for the instance exists."""
     volumes.remove(run, _our_mark(run))
@@ -129,6 +160,7 @@ def _our_mark(run: Run) -> Mapping[str, Any] | None:
     return mark if mark is not None and mark.get("instance_uuid") == run.instance_uuid else None
 
 
+@unless_deleted
 def release_node(run: Run) -> None:
     """The node carries neither the instance nor our mark, and is free for anybody. The last of all steps.
 
@@ -163,16 +195,15 @@ def release_node(run: Run) -> None:
         run.node = run.ironic.release(run.ironic.node(node.uuid), str(run.instance_uuid))
 
 
-def wait_for_cleaning(run: Run) -> None:
-    """The node is clean, or needs no cleaning.
+def wait_for_cleaning(run: TearDownRun) -> None:
+    """The node is clean, needs no cleaning, or its cleaning has failed, which is told at the end."""
+    try:
+        run.wait_for(WHILE_CLEANING, "cleaning", CleanFailed)
+    except CleanFailed as failure:
+        run.clean_failure = failure
 
-    Raises:
-        CleanFailed: its cleaning failed.
-    """
-    run.wait_for(WHILE_CLEANING, "cleaning", CleanFailed)
 
-
-TEAR_DOWN: tuple[Step[Run], ...] = (
+TEAR_DOWN: tuple[Step[TearDownRun], ...] = (
     Step("tear down node", tear_down_node),
     Step("unplug VIFs", unplug_our_vifs),
     Step("delete VIFs", delete_our_ports),
@@ -180,10 +211,8 @@ TEAR_DOWN: tuple[Step[Run], ...] = (
     Step("release node", release_node),
 )
 
-TEAR_DOWN_AND_CLEAN: tuple[Step[Run], ...] = (
+TEAR_DOWN_AND_CLEAN: tuple[Step[TearDownRun], ...] = (
     *TEAR_DOWN[:-1],
     Step("wait for cleaning", wait_for_cleaning),
     TEAR_DOWN[-1],
 )
-
-__all__ = ["TEAR_DOWN", "TEAR_DOWN_AND_CLEAN", "destroy"]

@@ -67,7 +67,8 @@ class RequestFailure(Exception):
         status: the HTTP status, where there was one.
         reason: the service's words, or the network's.
         request_id: the request's id in the service's logs.
-        times: how often in a row this kind of failure was met, this time included.
+        times: how often this kind of failure was met, this time included. Whoever reads back sets it to 0 where the reason
+            is known and will pass, so that only failures without such a reason add up.
     """
 
     def __init__(

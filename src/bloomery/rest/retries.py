@@ -73,6 +73,7 @@ def certainly(
             if result is not None:
                 log.info("%s: the request failed (%s), and yet it is done", doing, failed.reason)
                 return result
+            met[failed.failure] = failed.times
         if rule.at_most is not None and failed.times >= rule.at_most:
             raise translated(service, doing, failed) from failed
         # 409 is an answer, not an outage: whoever is in the way may stay there as long as the deadline lets us wait.

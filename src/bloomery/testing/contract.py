@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 """A UUID that nothing has."""
+_CHANGED = "contract"
+"""What checks change in a node's `extra`."""
 
 
 class ContractBroken(AssertionError):
@@ -193,6 +195,13 @@ class Bench:
             self.ironic.delete_allocation(allocation_uuid)
         if self.node.instance_uuid is not None:
             self.ironic.release(self.node, self.node.instance_uuid)
+        if _CHANGED in self.node.extra:
+            self.ironic.update(
+                self.node,
+                [{"op": "remove", "path": f"/extra/{_CHANGED}"}],
+                is_so=lambda now: _CHANGED not in now.extra,
+                doing="putting it back",
+            )
         if self.neutron is not None:
             for vif_id in self.vif_ids:
                 self.neutron.delete_port(vif_id)
@@ -280,11 +289,11 @@ def _refused(kind: type[BloomeryError]) -> Iterator[None]:
 
 
 def _extra(value: str) -> list[dict[str, object]]:
-    return [{"op": "add", "path": "/extra/contract", "value": value}]
+    return [{"op": "add", "path": f"/extra/{_CHANGED}", "value": value}]
 
 
 def _has_extra(value: str) -> Callable[[Node], bool]:
-    return lambda node: node.extra.get("contract") == value
+    return lambda node: node.extra.get(_CHANGED) == value
 
 
 # Reading

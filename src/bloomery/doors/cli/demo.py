@@ -236,7 +236,7 @@ class Stage:
             raise DemoFailed(f"`{words[0]} {words[1]}` ended with exit code {exit_code}")
 
     def _show(self, findings: Iterable[Finding]) -> None:
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
         for finding in findings:
             mark, said = ("✓", Text(finding.said)) if finding.is_right else ("✗", Text(finding.said, "red"))
             table.add_row(
@@ -248,7 +248,7 @@ class Stage:
 
     def summary(self) -> Table:
         """How long everything took."""
-        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
         table.add_column()
         table.add_column(justify="right")
         for title, took_s in self.took_s.items():
@@ -352,7 +352,7 @@ def _say_what_to_try(console: Console, it: lab.Lab) -> None:
         ("three instances at once; Ctrl-C half-way, and nothing is left of them", several),
         ("why a machine cannot be had", "bloomery nodes --why-not --resource-class baremetal --trait CUSTOM_GPU"),
         ("what would be called, and nothing changed", "bloomery destroy db-1 --dry-run"),
-        ("the same through Ironic's own client", "openstack baremetal node list"),
+        ("what Ironic itself says", f"curl -s {it.ironic_url}/v1/nodes"),
         ("what Ironic does meanwhile", "bloomery lab logs ironic --follow"),
         ("and in the end", "bloomery lab down"),
     )

@@ -1,0 +1,43 @@
+"""The fleet kept fresh: what a refresh takes after a few changes, against reading it all again."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from bloomery.fleet import Fleet
+
+from .clients import OURS, Clients
+from .measuring import Cost, Figure, cost_of, figures_of
+
+CHANGES = 10
+_AGAIN = "reading it all again"
+
+
+def measure(clients: Clients, *, repetitions: int) -> list[Figure]:
+    """Ten nodes change; then one fleet is refreshed, and another read anew."""
+    ironic = clients.bloomery.services.ironic
+    fresh, again = Fleet(), Fleet()
+    fresh.read(ironic)
+    found: dict[str, list[Cost]] = {OURS: [], _AGAIN: []}
+    numbers = count()
+    for repetition in range(repetitions + 1):
+        changed = fresh.nodes[repetition * CHANGES : (repetition + 1) * CHANGES]
+        number = next(numbers)
+        for node in changed:
+            ironic.update(
+                node,
+                [{"op": "add", "path": "/extra/benchmark", "value": number}],
+                is_so=lambda now, number=number: now.extra.get("benchmark") == number,  # type: ignore[misc]
+                doing="changing a node",
+            )
+        refreshed, read = cost_of(lambda: fresh.refresh(ironic)), cost_of(lambda: again.read(ironic))
+        for node in changed:
+            for fleet in (fresh, again):
+                seen = fleet.node(node.uuid)
+                if seen is None or seen.extra.get("benchmark") != number:
+                    raise AssertionError(f"a change of node {node.label} was not seen")
+        if repetition:
+            found[OURS].append(refreshed)
+            found[_AGAIN].append(read)
+    what = f"see {CHANGES} changes in a fleet of {len(fresh):,}"
+    return figures_of(what, clients.ironic.words, found, remark="`Fleet.refresh` against `Fleet.read`")

@@ -1,0 +1,48 @@
+"""What the documentation says of performance is what the newest results say."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def reporter() -> ModuleType:
+    """The module benchmarks/report.py, which writes results and tables."""
+    spec = importlib.util.spec_from_file_location("report", ROOT / "benchmarks" / "report.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+REPORT = reporter()
+
+
+def test_the_page_has_the_figures_of_the_newest_results() -> None:
+    page = REPORT.PAGE.read_text()
+    assert REPORT.filled(page, REPORT.newest()) == page
+
+
+def test_results_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    results = REPORT.newest()
+    written = REPORT.write(results, tmp_path)
+    assert [file.name for file in written] == [f"{results['date']}.json", f"{results['date']}.md"]
+    assert REPORT.newest(tmp_path) == results
+
+
+def test_what_is_always_the_same_has_no_spread() -> None:
+    figure = {"what": "ask", "where": "", "remark": "", "unit": "requests", "values": {"a": [2, 2, 2], "b": [3, 4, 5]}}
+    table = REPORT.text({**REPORT.newest(), "figures": [{**figure, "parts": {}}]})
+    assert "| ask | – | 2 | b: 4 (3–5) | 2 (1.5–2.5) |" in table
+
+
+def test_every_measurement_has_its_place_in_the_page() -> None:
+    page = REPORT.PAGE.read_text()
+    named = set(re.findall(r"`(\w+\.py)`", page))
+    machinery = {"run.py", "report.py", "measuring.py", "clients.py", "simulated.py"}
+    assert {file.name for file in (ROOT / "benchmarks").glob("*.py")} - machinery == named - machinery

@@ -1,0 +1,111 @@
+"""The library's own small things: connecting, options, and calls side by side. Operations have their own tests."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from keystoneauth1.noauth import NoAuth
+from keystoneauth1.session import Session
+
+import bloomery
+from bloomery.errors import BloomeryError, InvalidRequest, NodeNotFound, ServiceUnavailable
+from bloomery.library import each
+from bloomery.testing import IronicSimulator, NeutronSimulator
+
+
+def test_calls_are_made_side_by_side_and_answered_in_their_order() -> None:
+    both = threading.Barrier(2, timeout=30.0)
+
+    def meet(number: int) -> int:
+        both.wait()
+        return number
+
+    assert each([lambda: meet(1), lambda: meet(2)], at_once=2) == [1, 2]
+
+
+def test_no_more_calls_are_under_way_than_allowed() -> None:
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def call() -> None:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        threading.Event().wait(0.002)
+        with lock:
+            now[0] -= 1
+
+    each([call] * 20, at_once=3)
+    assert most[0] <= 3
+
+
+def test_the_error_of_one_call_is_its_result_and_stops_no_other() -> None:
+    failure = NodeNotFound("gone")
+
+    def fail() -> int:
+        raise failure
+
+    assert each([lambda: 1, fail, lambda: 3]) == [1, failure, 3]
+
+
+def test_an_error_that_is_not_ours_is_raised() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        each([fail])
+
+
+def test_no_calls_have_no_results() -> None:
+    assert each([]) == []
+
+
+def test_a_session_and_endpoints_are_enough_to_connect() -> None:
+    with NeutronSimulator() as neutron, IronicSimulator(neutron=neutron) as ironic:
+        ironic.add_node("n1")
+        neutron.add_network("tenant")
+        it = bloomery.connect(session=Session(NoAuth()), endpoints={"baremetal": ironic.url, "network": neutron.url})
+        assert it.node("n1").name == "n1"
+        assert [network.name for network in it.networks()] == ["tenant"]
+        assert it.instances() == []
+
+
+def test_a_cloud_without_neutron_is_a_cloud() -> None:
+    with IronicSimulator() as ironic:
+        ironic.add_node("n1")
+        it = bloomery.connect(session=Session(NoAuth()), endpoints={"baremetal": ironic.url})
+        assert it.node("n1").name == "n1"
+        with pytest.raises(ServiceUnavailable, match="no Neutron"):
+            it.networks()
+
+
+def test_an_ironic_that_is_away_is_said_to_be_away() -> None:
+    with IronicSimulator() as ironic:
+        url = ironic.url
+    with pytest.raises(ServiceUnavailable, match="Ironic cannot be reached"):
+        bloomery.connect(session=Session(NoAuth()), endpoints={"baremetal": url}, timeout_s=0.3)
+
+
+def test_a_cloud_that_nobody_has_written_down_is_a_bad_request() -> None:
+    with pytest.raises(InvalidRequest, match="no-such-cloud"):
+        bloomery.connect("no-such-cloud")
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, -1.0])
+def test_a_timeout_has_to_be_some_time(timeout_s: float) -> None:
+    with IronicSimulator() as ironic:
+        ironic.add_node("n1", instance_uuid="11111111-1111-4111-8111-111111111111", provision_state="active")
+        it = bloomery.connect(session=Session(NoAuth()), endpoints={"baremetal": ironic.url})
+        with pytest.raises(InvalidRequest, match="timeout"):
+            it.power_on("n1", timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("name", ["", " ", "no such instance", "../nodes", "\N{SNOWMAN}", "detail"])
+def test_an_instance_or_node_that_is_not_there_is_said_not_to_be(name: str) -> None:
+    with IronicSimulator() as ironic:
+        ironic.add_node("n1")
+        it = bloomery.connect(session=Session(NoAuth()), endpoints={"baremetal": ironic.url})
+        for call in (it.show, it.node, it.destroy, it.power_off):
+            with pytest.raises(BloomeryError) as refusal:
+                call(name)
+            assert isinstance(refusal.value, LookupError | ValueError)
