@@ -17,7 +17,7 @@ demo: lab-installed ## deploy, use and destroy an instance on a real Ironic, her
 	@$(PY) -m bloomery.doors.cli.demo $(if $(filter 1,$(KEEP)),--keep)
 
 test: lint types ## everything that must pass before a commit: lint, types, then all tests
-	@$(PY) -m pytest -q
+	@$(PY) -m pytest -q -n $(or $(JOBS),4) --dist loadfile
 
 lint: all-installed ## ruff: rules and format
 	@$(PY) -m ruff check --quiet

@@ -104,7 +104,7 @@ def figures_of(what: str, where: str, found: Mapping[str, Sequence[Cost]], *, re
     own = {side: [cost.processor_s for cost in costs] for side, costs in found.items()}
     return [
         Figure(what=what, where=where, unit="s", values=wall, remark=remark),
-        Figure(what=f"{what}: the client's processor time", where=where, unit="s", values=own, remark=remark),
+        Figure(what=f"{what}: the client's processor time", where=where, unit="s", values=own),
     ]
 
 

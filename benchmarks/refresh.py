@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from itertools import count
 
 from bloomery.fleet import Fleet
+from bloomery.watch import OVERLAP
 
 from .clients import OURS, Clients
 from .measuring import Cost, Figure, cost_of, figures_of
@@ -21,6 +23,7 @@ def measure(clients: Clients, *, repetitions: int) -> list[Figure]:
     found: dict[str, list[Cost]] = {OURS: [], _AGAIN: []}
     numbers = count()
     for repetition in range(repetitions + 1):
+        time.sleep(2 * OVERLAP.total_seconds())  # a refresh reads what changed this shortly before it once more
         changed = fresh.nodes[repetition * CHANGES : (repetition + 1) * CHANGES]
         number = next(numbers)
         for node in changed:

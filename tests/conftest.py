@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bloomery.lab import Kind, Lab, Options, running
+
+# Many labs come up in these tests; what takes each of them long to make is made once for all.
+os.environ.setdefault("BLOOMERY_LAB_CACHE", str(Path(__file__).parent.parent / ".cache" / "lab"))
+# Chosen here, where the process that starts the workers comes by first: all of them have to draw the same tests.
+os.environ.setdefault("BLOOMERY_SEED", str(random.SystemRandom().randrange(1_000_000)))
 
 
 @pytest.fixture(scope="session")

@@ -40,9 +40,9 @@ def real(lab: Lab) -> Iterator[Make]:
     """The lab's Ironic and Neutron, with a node of fake hardware to play with."""
     node = next(node for node in lab.nodes if node.kind is Kind.FAKE and not node.has_port_group)
     image = lab.images["whole-disk"]
-    ironic = ironic_at(lab.ironic_url)
 
     def change_console(change: dict[str, object]) -> None:
+        ironic = ironic_at(lab.ironic_url)
         patch = [{"path": "/console_interface", **change}]
         ironic.update(ironic.node(node.uuid), patch, is_so=lambda _node: False, doing="changing its console")
 

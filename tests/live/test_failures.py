@@ -34,7 +34,8 @@ def test_an_instance_is_destroyed_while_it_is_being_deployed(site: Site) -> None
         site.wait_for("node-1", *MIDWAY)
         site.run("destroy", "web-1", "--wait-for-cleaning")
         answer = end(deploy)
-    assert answer.exit_code in (4, 7, 9), answer.err
+    # 0 where Ironic brought the deploy to its end before it took the tear-down: then it ran, for a moment.
+    assert answer.exit_code in (0, 4, 7, 9), answer.err
     site.assert_free("node-1")
 
 

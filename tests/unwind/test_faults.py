@@ -19,7 +19,7 @@ from bloomery.testing.http_simulator import HttpSimulator
 from unwind.scenarios import SCENARIOS, a_world
 from unwind.test_unwind import ASKED_AGAIN, comparable, ends_of, settle
 
-SEED = int(os.environ.get("BLOOMERY_SEED", random.SystemRandom().randrange(1_000_000)))
+SEED = int(os.environ["BLOOMERY_SEED"])
 CELLS = int(os.environ.get("BLOOMERY_FAULT_CELLS", "60"))
 
 FAULTS: dict[str, Callable[[], Fault]] = {

@@ -59,7 +59,10 @@ def prepare(
         )
     )
     _create_database(
-        folder / "ironic.sqlite", config=config, cache=state / "cache", log=state / "logs" / "ironic-db.log"
+        folder / "ironic.sqlite",
+        config=config,
+        cache=Path(os.environ.get(CACHE_VARIABLE) or state / "cache"),
+        log=state / "logs" / "ironic-db.log",
     )
     return Service(
         name="ironic",
@@ -176,9 +179,13 @@ def _render(settings: dict[str, dict[str, object]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+CACHE_VARIABLE = "BLOOMERY_LAB_CACHE"
+"""Names a folder that several labs share for what each would make anew; by default each has its own, within its state."""
+
+
 def _create_database(database: Path, *, config: Path, cache: Path, log: Path) -> None:
     """The database exists with every table: copied if this version of Ironic made one here before, else created."""
-    cache.mkdir(exist_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
     cached = cache / f"ironic-{importlib.metadata.version('ironic')}.sqlite"
     if not cached.exists():
         with log.open("wb") as output:
