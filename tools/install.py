@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements" / "lock.txt"
+BUILD = ROOT / "requirements" / "build.in"
 
 
 def canonical(requirement: str) -> str:
@@ -30,14 +31,15 @@ def canonical(requirement: str) -> str:
 
 
 def asked_for(extras: list[str]) -> set[str]:
-    """The distributions that the project itself, its build, and the named extras ask for."""
-    whole = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    known = whole["project"]["optional-dependencies"]
+    """The distributions that the project itself and the named extras ask for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    known = project["optional-dependencies"]
     unknown = [extra for extra in extras if extra not in known]
     if unknown:
         raise SystemExit(f"install: no extra is named {', '.join(unknown)}; there are: {', '.join(known)}")
-    lines = [*whole["project"]["dependencies"], *whole["build-system"]["requires"], "editables"]
-    return {canonical(line) for line in [*lines, *(line for extra in extras for line in known[extra])]}
+    return {
+        canonical(line) for line in [*project["dependencies"], *(line for extra in extras for line in known[extra])]
+    }
 
 
 def locked() -> dict[str, tuple[str, set[str]]]:
@@ -53,31 +55,43 @@ def locked() -> dict[str, tuple[str, set[str]]]:
     return entries
 
 
-def needed(extras: list[str]) -> list[str]:
-    """The entries of the lock that the extras need, directly or through others."""
+def needed(names: set[str]) -> str:
+    """The entries of the lock that these distributions need, directly or through others."""
     entries = locked()
-    found = asked_for(extras)
+    found = set(names)
     missing = found - entries.keys()
     if missing:
         raise SystemExit(f"install: not in the lock: {', '.join(sorted(missing))}; run `make lock`")
     while more := {name for name, (_, parents) in entries.items() if parents & found} - found:
         found |= more
-    return [entries[name][0] for name in sorted(found)]
+    return "\n".join(entries[name][0] for name in sorted(found)) + "\n"
+
+
+def pip_install(*arguments: str) -> None:
+    """pip has installed what it was told to, and resolved and built nothing that the lock does not name."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, "--no-build-isolation", *arguments], check=True)
+
+
+def install(entries: str) -> None:
+    """These entries of the lock are installed; pip refuses what has another hash."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as part:
+        part.write(entries)
+        part.flush()
+        pip_install("--require-hashes", "--requirement", part.name)
 
 
 def main(extras: list[str]) -> None:
     """Install, unless the very same was installed before."""
-    wanted = "\n".join(needed(extras)) + "\n"
-    state = hashlib.sha256(f"{wanted}{ROOT}{(ROOT / 'pyproject.toml').read_text()}".encode()).hexdigest()
+    build = needed({canonical(line) for line in BUILD.read_text().split()})
+    wanted = needed(asked_for(extras))
+    state = hashlib.sha256(f"{build}{wanted}{ROOT}{(ROOT / 'pyproject.toml').read_text()}".encode()).hexdigest()
     stamp = Path(sys.prefix) / ".bloomery-installed"
     if stamp.exists() and state in stamp.read_text().split():
         return
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as part:
-        part.write(wanted)
-        part.flush()
-        subprocess.run([*pip, "--require-hashes", "--requirement", part.name], check=True)
-    subprocess.run([*pip, "--no-build-isolation", "--editable", str(ROOT)], check=True)
+    install(build)  # first, because what comes without a wheel is built with it
+    install(wanted)
+    pip_install("--editable", str(ROOT))
     with stamp.open("a") as file:
         file.write(state + "\n")
 
