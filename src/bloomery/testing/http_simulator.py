@@ -153,11 +153,12 @@ class _Handler(BaseHTTPRequestHandler):
             target=self.path,
         )
         simulator.requests.append(request)
-        fault = simulator.fault_for(request)
-        if fault is None:
-            self._send(request, simulator.answer(request))
-            return
-        self._serve_faulty(request, fault)
+        with simulator._at_work():
+            fault = simulator.fault_for(request)
+            if fault is None:
+                self._send(request, simulator.answer(request))
+            else:
+                self._serve_faulty(request, fault)
 
     def __getattr__(self, name: str) -> Callable[[], None]:
         """Every method is served alike; `http.server` looks for `do_` and the method's name."""
@@ -275,6 +276,7 @@ class HttpSimulator:
         self._stopping = threading.Event()
         self._connections: set[socket.socket] = set()
         self._connections_changed = threading.Condition()
+        self._busy = 0
         self._door = threading.Lock()
 
     @property
@@ -351,6 +353,27 @@ class HttpSimulator:
     def error(self, status: int, message: str) -> Response:
         """An error in the words of the service."""
         return Response(status, {"error": message})
+
+    def wait_until_idle(self, timeout_s: float = 30.0) -> None:
+        """No request is being dealt with; not even one whose client has gone away meanwhile.
+
+        Raises:
+            TimeoutError: there still is one.
+        """
+        with self._connections_changed:
+            if not self._connections_changed.wait_for(lambda: self._busy == 0, timeout=timeout_s):
+                raise TimeoutError(f"{self._busy} requests are still being dealt with after {timeout_s:g} s")
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with self._connections_changed:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._connections_changed:
+                self._busy -= 1
+                self._connections_changed.notify_all()
 
     def _connected(self, connection: socket.socket) -> None:
         with self._connections_changed:
