@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keystoneauth1.plugin import BaseAuthPlugin
@@ -15,13 +15,17 @@ from keystoneauth1.plugin import BaseAuthPlugin
 from bloomery import BloomeryError, Patience
 from bloomery.errors import RollbackIncomplete
 from bloomery.testing import Fault, FaultKind, FaultProxy, FaultRule, Lasting
-from unwind.scenarios import SCENARIOS, World, a_world
+from unwind.scenarios import FAST, SCENARIOS, World, a_world
 from unwind.test_unwind import ASKED_AGAIN, LEAVES_NO_TRACE, comparable, settle
 
-REQUEST_S = 0.5
+REQUEST_S = 0.4
 """What one request may take in these tests."""
 PATIENCE = Patience(request_s=REQUEST_S, before_change_s=3.0, after_change_s=15.0, first_pause_s=0.02)
-LATE_S = REQUEST_S + 0.15
+LATE_S = REQUEST_S + 0.1
+LATE = "deed too late"
+"""The request is carried out when its client has given it up, and has perhaps sent another."""
+SLOWER = replace(FAST, deploy_s=0.4)
+"""Where requests come late: what takes minutes in real life is still under way then."""
 
 Strikes = Callable[[int], FaultRule]
 
@@ -52,7 +56,7 @@ FAULTS: dict[str, Strikes] = {
     "refused for a while": _kind(FaultKind.REFUSE, delay_s=0.1),
     "reset before": _kind(FaultKind.RESET),
     "reply lost": _kind(FaultKind.LOSE_REPLY),
-    "deed too late": _kind(FaultKind.DELAY, delay_s=LATE_S),
+    LATE: _kind(FaultKind.DELAY, delay_s=LATE_S),
     "reply too late": _kind(FaultKind.DELAY_REPLY, delay_s=LATE_S),
     "silence": _kind(FaultKind.SILENCE),
     "slow": _kind(FaultKind.TRICKLE, delay_s=0.004),
@@ -210,6 +214,8 @@ def tried(name: str, *all_blows: Blow) -> str | None:
     """
     clean = clean_run(name)
     with prepared(name) as struck:
+        if any(blow.fault == LATE for blow in all_blows):
+            struck.world.ironic.timings = SLOWER
         for service, proxy in struck.proxies.items():
             proxy.arm(*(FAULTS[blow.fault](blow.nth) for blow in all_blows if blow.service == service))
         problem: BloomeryError | None = None
@@ -231,6 +237,8 @@ def _what_is_wrong(
 ) -> str | None:
     ends = (clean.untouched, clean.finished)
     if problem is None:
+        if any(blow.fault == LATE for blow in all_blows) and struck.seen() != clean.finished:
+            _background_pass(struck)  # nobody could know of what came afterwards
         if struck.seen() != clean.finished:
             return f"it said that it succeeded, but {_difference(struck.seen(), clean.finished)}"
         return _second_effect(struck.effects(), clean.effects, times=1)
@@ -239,12 +247,9 @@ def _what_is_wrong(
     if len(all_blows) == 1 and isinstance(problem, RollbackIncomplete):
         return "it could not be undone"
     if struck.seen() not in ends:
-        left = [
-            problem for _, problem in struck.world.api().recover(older_than_s=0, timeout_s=60) if problem is not None
-        ]
+        left = _background_pass(struck)
         if left:
             return f"the background pass failed: {left}"
-        settle(struck.world)
     asked = 1
     if struck.seen() not in ends and name in ASKED_AGAIN:
         asked = 2
@@ -254,6 +259,13 @@ def _what_is_wrong(
     if now not in ends:
         return f"it was left as it should not be: {_difference(now, clean.untouched)} from before"
     return _second_effect(struck.effects(), clean.effects, times=asked)
+
+
+def _background_pass(struck: Struck) -> list[BloomeryError]:
+    """What another process recovers, and what went wrong with that."""
+    passed = struck.world.api().recover(older_than_s=0, timeout_s=60)
+    settle(struck.world)
+    return [problem for _, problem in passed if problem is not None]
 
 
 def _is_survived(blow: Blow) -> bool:
