@@ -6,7 +6,7 @@ True
 """
 
 from bloomery.config_drive import user_data_from
-from bloomery.deadline import Cancellation
+from bloomery.deadline import Cancellation, Patience
 from bloomery.errors import BloomeryError
 from bloomery.fleet import Fleet, Wanted
 from bloomery.library import Bloomery, connect, each
@@ -34,6 +34,7 @@ __all__ = [
     "Instance",
     "Manager",
     "Nic",
+    "Patience",
     "PluggedVif",
     "Progress",
     "RebuildRequest",

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from bloomery.errors import OperationCancelled, OperationTimedOut
@@ -65,6 +66,27 @@ class Cancellation:
         return self.signal.is_set()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long services are borne that do not answer.
+
+    Attributes:
+        request_s: what one request may take, to the last byte of its answer.
+        before_change_s: how long an outage is borne while nothing has been changed yet.
+        after_change_s: how long it is borne afterwards: going on when the service is back is better than undoing.
+        first_pause_s: the mean pause before a request that failed is sent again; the next ones are longer.
+    """
+
+    request_s: float = 60.0
+    before_change_s: float = 12.0
+    after_change_s: float = 900.0
+    first_pause_s: float = 0.25
+
+
+USUAL = Patience()
+"""What suits services that are in use by many."""
+
+
 class Deadline:
     """The moment at which an operation has to be over, and the cancellation that may end it before.
 
@@ -73,6 +95,7 @@ class Deadline:
         outage_s: how long a service that does not answer is borne at a stretch, within the deadline.
         cancellation: None means that nobody cancels.
         clock: None means the machine's own.
+        patience: what single requests may take, and the pauses between them; `outage_s` stands for its outages.
     """
 
     def __init__(
@@ -82,8 +105,10 @@ class Deadline:
         outage_s: float | None = None,
         cancellation: Cancellation | None = None,
         clock: Clock | None = None,
+        patience: Patience = USUAL,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
+        self.patience = patience
         self.timeout_s = timeout_s
         self.outage_s = timeout_s if outage_s is None else outage_s
         self.cancellation = cancellation or Cancellation()
@@ -101,14 +126,15 @@ class Deadline:
 
     def shorter(self, timeout_s: float) -> Deadline:
         """A deadline within this one, at most so many seconds away."""
-        return Deadline(
-            min(timeout_s, self.remaining_s), outage_s=self.outage_s, cancellation=self.cancellation, clock=self.clock
-        )
+        return self._within(min(timeout_s, self.remaining_s), self.outage_s)
 
     def impatient(self, outage_s: float) -> Deadline:
         """The same deadline for a part of the work that need not outlast an outage: nothing is begun yet."""
+        return self._within(self.remaining_s, min(outage_s, self.outage_s))
+
+    def _within(self, timeout_s: float, outage_s: float) -> Deadline:
         return Deadline(
-            self.remaining_s, outage_s=min(outage_s, self.outage_s), cancellation=self.cancellation, clock=self.clock
+            timeout_s, outage_s=outage_s, cancellation=self.cancellation, clock=self.clock, patience=self.patience
         )
 
     def check(self, doing: str) -> None:

@@ -13,7 +13,7 @@ from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1.adapter import Adapter
 from keystoneauth1.session import Session
 
-from bloomery.deadline import Cancellation, Deadline
+from bloomery.deadline import USUAL, Cancellation, Deadline, Patience
 from bloomery.errors import BloomeryError, InvalidRequest, ServiceUnavailable
 from bloomery.fleet import Fleet, Wanted, why_not
 from bloomery.glance import Glance
@@ -62,6 +62,7 @@ def connect(
     options: Any = None,
     connections: int = 6,
     timeout_s: float = 15.0,
+    patience: Patience = USUAL,
 ) -> Bloomery:
     """A connection to Ironic, and to Neutron and Glance where the cloud has them.
 
@@ -74,6 +75,7 @@ def connect(
         options: parsed command-line options in openstacksdk's form, which override the cloud's.
         connections: how many requests may be under way at Ironic at once.
         timeout_s: how long to wait for Ironic's first answer.
+        patience: how long services are borne that do not answer.
 
     Raises:
         InvalidRequest: there is no such cloud, or its settings do not make sense.
@@ -84,7 +86,7 @@ def connect(
         if session is not None
         else _adapters_of_cloud(cloud, options)
     )
-    return Bloomery.over(adapters, connections=connections, timeout_s=timeout_s)
+    return Bloomery.over(adapters, connections=connections, timeout_s=timeout_s, patience=patience)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,20 +169,20 @@ class Bloomery:
         self.services = services
 
     @classmethod
-    def over(cls, adapters: Adapters, *, connections: int, timeout_s: float) -> Bloomery:
+    def over(cls, adapters: Adapters, *, connections: int, timeout_s: float, patience: Patience = USUAL) -> Bloomery:
         """A connection over keystoneauth adapters."""
         # Twice, so that what is said of a service that does not answer is that, and not that time is over.
-        deadline = Deadline(2 * timeout_s, outage_s=timeout_s)
+        deadline = Deadline(2 * timeout_s, outage_s=timeout_s, patience=patience)
         transport = Transport(adapters.baremetal, service="Ironic", version_path="/v1", connections=connections)
         # Each call sets a deadline of its own; whatever does not is borne as long as a quick question is.
-        standing = Deadline(math.inf, outage_s=timeout_s)
+        standing = Deadline(math.inf, outage_s=timeout_s, patience=patience)
         ironic = Ironic.connect(transport, deadline).within(standing)
         neutron = glance = None
         if adapters.network is not None and _is_there(adapters.network):
             neutron = Neutron(Transport(adapters.network, service="Neutron", version_path="/v2.0"), standing)
         if adapters.image is not None and _is_there(adapters.image):
             glance = Glance(Transport(adapters.image, service="Glance", version_path="/v2"), standing)
-        return cls(Services(ironic=ironic, watch=Watch(ironic), neutron=neutron, glance=glance))
+        return cls(Services(ironic=ironic, watch=Watch(ironic), neutron=neutron, glance=glance, patience=patience))
 
     @property
     def features(self) -> Features:
@@ -188,12 +190,12 @@ class Bloomery:
         return self.services.ironic.features
 
     def _ironic(self, timeout_s: float = QUICK_TIMEOUT_S) -> Ironic:
-        return self.services.ironic.within(Deadline(timeout_s, outage_s=12.0))
+        return self.services.ironic.within(self.services.asking(timeout_s))
 
     def _neutron(self) -> Neutron:
         if self.services.neutron is None:
             raise ServiceUnavailable("this cloud has no Neutron")
-        return self.services.neutron.within(Deadline(QUICK_TIMEOUT_S, outage_s=12.0))
+        return self.services.neutron.within(self.services.asking(QUICK_TIMEOUT_S))
 
     @contextmanager
     def rehearsal(self) -> Iterator[tuple[Bloomery, Sequence[RehearsedCall]]]:

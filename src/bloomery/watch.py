@@ -203,7 +203,9 @@ class Watch:
     def _look(self, waiters: list[_Waiter]) -> bool:
         """Look once for all of them; whether anything has changed since the last time."""
         now = self.clock.monotonic()
-        ironic = self.ironic.within(Deadline(LOOK_TIMEOUT_S, outage_s=0.0, clock=self.clock))
+        ironic = self.ironic.within(
+            Deadline(LOOK_TIMEOUT_S, outage_s=0.0, clock=self.clock, patience=self.ironic.deadline.patience)
+        )
         wanted = {waiter.node_uuid for waiter in waiters}
         unlooked = set(wanted)
         seen: dict[str, Node | NodeNotFound] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bloomery.deadline import Deadline
+from bloomery.deadline import Deadline, Patience
 from bloomery.errors import (
     GatewayError,
     NodeLocked,
@@ -358,6 +358,16 @@ def test_a_reboot_that_was_refused_is_not_taken_for_done_because_somebody_else_t
 def test_a_reboot_whose_reply_was_lost_is_not_done_twice(world: World) -> None:
     world.simulator.on_request = once(Fault(FaultKind.LOSE_REPLY))
     world.bench.ironic.set_power(world.node_uuid, Power.REBOOT)
+    world.powered("rebooting")
+
+
+def test_a_reboot_that_may_be_carried_out_yet_is_not_asked_for_again(world: World) -> None:
+    patience = Patience(request_s=0.2)
+    impatient = world.bench.ironic.within(Deadline(3600.0, patience=patience))
+    world.simulator.on_request = once(Fault(FaultKind.DELAY, delay_s=0.4))
+    with pytest.raises(ServiceUnavailable, match="may be carried out yet"):
+        impatient.set_power(world.node_uuid, Power.REBOOT)
+    world.simulator.wait_until_idle()
     world.powered("rebooting")
 
 

@@ -177,6 +177,11 @@ def test_the_vif_of_a_nic_and_of_a_bond_is_told() -> None:
     assert bare.vif_id is None
 
 
+def test_an_answer_that_does_not_say_whether_the_console_runs_makes_no_sense() -> None:
+    with pytest.raises(RequestFailure):
+        Reply(200, b'{"another": "shape"}', {}, None).decode(Console)
+
+
 def test_a_console_that_is_not_enabled_has_no_address() -> None:
     console = Reply(200, b'{"console_enabled": false, "console_info": null}', {}, None).decode(Console)
     assert (console.console_enabled, console.console_info) == (False, None)

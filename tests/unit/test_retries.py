@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bloomery.deadline import Cancellation, Deadline
+from bloomery.deadline import USUAL, Cancellation, Deadline
 from bloomery.errors import (
     AccessDenied,
     BloomeryError,
@@ -21,7 +21,7 @@ from bloomery.errors import (
     UnexpectedReply,
 )
 from bloomery.rest.failures import POLICY, Decision, Failure, Kind, RequestFailure, Rule
-from bloomery.rest.retries import FIRST_PAUSE_S, LEAST_REQUEST_S, LONGEST_PAUSE_S, certainly
+from bloomery.rest.retries import LEAST_REQUEST_S, LONGEST_PAUSE_S, certainly
 from bloomery.testing.clock import JumpingClock
 
 EVERY_RULE = [
@@ -190,7 +190,7 @@ def test_refusals_keep_the_status() -> None:
 def test_pauses_grow_are_jittered_and_stay_in_bounds() -> None:
     clock = JumpingClock()
     ask(Service(*[Failure.CONFLICT] * 40), Kind.WRITE, deadline=Deadline(3600.0, clock=clock))
-    mean_s = FIRST_PAUSE_S
+    mean_s = USUAL.first_pause_s
     for waited_s in clock.waits_s:
         assert 0.5 * mean_s < waited_s < 1.5 * mean_s
         mean_s = min(2 * mean_s, LONGEST_PAUSE_S / 1.4)

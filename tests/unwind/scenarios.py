@@ -6,15 +6,29 @@ or a new step of one, is broken everywhere the day that it is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from keystoneauth1.noauth import NoAuth
+from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 
-from bloomery import Bloomery, DeployRequest, Guest, Image, Nic, RebuildRequest, Secret, Volume, Wanted, connect
+from bloomery import (
+    Bloomery,
+    DeployRequest,
+    Guest,
+    Image,
+    Nic,
+    Patience,
+    RebuildRequest,
+    Secret,
+    Volume,
+    Wanted,
+    connect,
+)
+from bloomery.deadline import USUAL
 from bloomery.engine import Observer
 from bloomery.testing import IronicSimulator, NeutronSimulator, Timings
 from bloomery.watch import Watch
@@ -42,10 +56,19 @@ class World:
     given_vif: str
     web: str
 
-    def api(self, observer: Observer | None = None) -> Bloomery:
+    def api(
+        self,
+        observer: Observer | None = None,
+        *,
+        endpoints: Mapping[str, str] | None = None,
+        auth: BaseAuthPlugin | None = None,
+        patience: Patience = USUAL,
+    ) -> Bloomery:
         """A new process's connection; what it does is told to the observer."""
         api = connect(
-            session=Session(auth=NoAuth()), endpoints={"baremetal": self.ironic.url, "network": self.neutron.url}
+            session=Session(auth=auth or NoAuth()),
+            endpoints=endpoints or {"baremetal": self.ironic.url, "network": self.neutron.url},
+            patience=patience,
         )
         quick = Watch(api.services.ironic, shortest_s=0.004, longest_s=0.02)
         return Bloomery(replace(api.services, watch=quick, observer=observer or Observer()))
@@ -180,6 +203,8 @@ SCENARIOS: dict[str, Scenario] = {
     "rescue": Scenario(deployed, lambda api, _world: api.rescue("web-1", Secret("open sesame"), timeout_s=60)),
     "unrescue": Scenario(rescued, lambda api, _world: api.unrescue("web-1", timeout_s=60), goes_back=False),
     "power": Scenario(deployed, lambda api, _world: api.power_off("web-1", soft_s=1, timeout_s=60), goes_back=False),
+    "power on": Scenario(deployed_off, lambda api, _world: api.power_on("web-1", timeout_s=60), goes_back=False),
+    "power by reboot": Scenario(deployed, lambda api, _world: api.reboot("web-1", timeout_s=60), goes_back=False),
     "attach interface": Scenario(
         deployed, lambda api, _world: api.attach_interface("web-1", Nic(network="private", security_groups=("web",)))
     ),

@@ -500,6 +500,7 @@ class Ironic:
 
         Raises:
             NodeUnavailable: the node's state or its power interface does not allow it.
+            ServiceUnavailable: a reboot was not answered in time, and may be carried out or not.
         """
         before = self.node(node_uuid, whole=True)
         doing = f"asking Ironic for {target.value!r} of node {before.label}"
@@ -520,6 +521,9 @@ class Ironic:
             has_moved = now.updated_at != before.updated_at and now.reservation is None
             if may_be_ours and wanted is None and has_moved and is_at_rest:
                 return True  # it has come and gone: a reboot leaves no other trace
+            if wanted is None and problem.may_arrive_yet:
+                # Sent again, it could be the second: the first may be carried out whenever Ironic gets to it.
+                raise translated("Ironic", f"{doing}; it may be carried out yet", problem) from problem
             self._blocked_or_raise(now, problem, doing)
             if problem.failure is Failure.REJECTED:
                 raise NodeUnavailable(

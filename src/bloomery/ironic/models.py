@@ -254,7 +254,7 @@ class ConsoleInfo(msgspec.Struct, frozen=True):
 class Console(msgspec.Struct, frozen=True):
     """A node's console."""
 
-    console_enabled: bool = False
+    console_enabled: bool
     console_info: ConsoleInfo | None = None
 
 

@@ -39,7 +39,7 @@ class ConsoleRun(Run):
     """
 
     force: bool
-    was: Console = Console()
+    was: Console = Console(console_enabled=False)
     address: ConsoleAddress
 
 

@@ -496,9 +496,10 @@ def abandon(services: Services, allocation: Allocation, options: Options) -> Non
     Raises:
         RollbackIncomplete: something is left.
     """
-    node = services.ironic.within(Deadline(options.timeout_s)).node_of(allocation.uuid)
+    ironic = services.ironic.within(Deadline(options.timeout_s, patience=services.patience))
+    node = ironic.node_of(allocation.uuid)
     if node is None:
-        services.ironic.within(Deadline(options.timeout_s)).delete_allocation(allocation.uuid)
+        ironic.delete_allocation(allocation.uuid)
         return
     if node.state is not Provision.AVAILABLE:
         log.warning("node %s runs an instance of ours without our mark; it is left alone", node.label)

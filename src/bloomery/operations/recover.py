@@ -31,7 +31,7 @@ def recover_all(
     Yields:
         The name of each node, or the UUID of each allocation, that was seen to, and what went wrong there.
     """
-    ironic = services.ironic.within(Deadline(options.timeout_s))
+    ironic = services.ironic.within(Deadline(options.timeout_s, patience=services.patience))
     nodes = list(ironic.nodes())
     marked = {node.instance_uuid for node in nodes if node.mark is not None}
     for node in nodes:

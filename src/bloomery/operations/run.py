@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from bloomery import engine
-from bloomery.deadline import Cancellation, Deadline
+from bloomery.deadline import USUAL, Cancellation, Deadline, Patience
 from bloomery.engine import Observer, Step
 from bloomery.errors import BloomeryError, NodeTakenAway, NotSupported, OperationFailed
 from bloomery.glance import Glance
@@ -21,10 +21,6 @@ from bloomery.watch import Watch
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 12.0
-"""How long a service that does not answer is borne while nothing has been changed yet."""
-OUTAGE_S = 900.0
-"""How long it is borne afterwards: going on when it is back is better than undoing."""
 UNDO_TIMEOUT_S = 1800.0
 """How long the undoing of a failed operation may take."""
 
@@ -78,6 +74,7 @@ class Services:
         watch: waits for nodes.
         neutron: None where the cloud has none.
         glance: None where the cloud has none.
+        patience: how long they are borne when they do not answer.
         host: who we are, for the mark on the node.
         observer: is told of every step and undo, before anybody else; tests break operations with it.
     """
@@ -86,8 +83,13 @@ class Services:
     watch: Watch
     neutron: Neutron | None = None
     glance: Glance | None = None
+    patience: Patience = USUAL
     host: str = field(default_factory=socket.gethostname)
     observer: Observer = field(default_factory=Observer)
+
+    def asking(self, timeout_s: float) -> Deadline:
+        """A deadline for whoever changes nothing."""
+        return Deadline(timeout_s, outage_s=self.patience.before_change_s, patience=self.patience)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +127,13 @@ class Run:
         self.options = options
         self.instance_uuid = instance_uuid
         self._node: Node | None = None
-        self._whole = Deadline(options.timeout_s, outage_s=OUTAGE_S, cancellation=options.cancellation)
-        self.deadline = self._whole.impatient(PATIENCE_S)
+        self._whole = Deadline(
+            options.timeout_s,
+            outage_s=services.patience.after_change_s,
+            cancellation=options.cancellation,
+            patience=services.patience,
+        )
+        self.deadline = self._whole.impatient(services.patience.before_change_s)
         self._at = Progress(operation, "", 0, 1, 0.0)
         self._is_undoing = False
         self._fraction = 0.0
@@ -185,7 +192,10 @@ class Run:
     def begin_undo(self) -> None:
         """From here on what was begun is undone: with time of its own, and nobody cancels that."""
         self._is_undoing = True
-        self.deadline = Deadline(self.options.undo_timeout_s, outage_s=OUTAGE_S, clock=self._whole.clock)
+        patience = self.services.patience
+        self.deadline = Deadline(
+            self.options.undo_timeout_s, outage_s=patience.after_change_s, clock=self._whole.clock, patience=patience
+        )
 
     def mark(self, **more: object) -> dict[str, object]:
         """What is written on the node: who works on it, for which instance, at what, since when."""

@@ -67,18 +67,26 @@ class RequestFailure(Exception):
         status: the HTTP status, where there was one.
         reason: the service's words, or the network's.
         request_id: the request's id in the service's logs.
+        may_arrive_yet: whether the request may be waiting somewhere, to take effect after all: nobody answered in time.
         times: how often this kind of failure was met, this time included. Whoever reads back sets it to 0 where the reason
             is known and will pass, so that only failures without such a reason add up.
     """
 
     def __init__(
-        self, failure: Failure, reason: str, *, status: int | None = None, request_id: str | None = None
+        self,
+        failure: Failure,
+        reason: str,
+        *,
+        status: int | None = None,
+        request_id: str | None = None,
+        may_arrive_yet: bool = False,
     ) -> None:
         super().__init__(reason)
         self.failure = failure
         self.status = status
         self.reason = reason
         self.request_id = request_id
+        self.may_arrive_yet = may_arrive_yet
         self.times = 1
 
 

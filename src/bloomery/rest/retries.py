@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 8.0
 _JITTER = (0.6, 1.4)
 LEAST_REQUEST_S = 10.0
@@ -54,13 +53,14 @@ def certainly(
     Raises:
         BloomeryError: it cannot be done, in our words.
     """
-    mean_pause_s = FIRST_PAUSE_S
+    mean_pause_s = deadline.patience.first_pause_s
     met: Counter[Failure] = Counter()
     away_since: float | None = None
     while True:
         deadline.check(doing)
         try:
-            return send(max(0.05, min(deadline.remaining_s, max(deadline.outage_s, LEAST_REQUEST_S))))
+            longest_s = min(max(deadline.outage_s, LEAST_REQUEST_S), deadline.patience.request_s)
+            return send(max(0.05, min(deadline.remaining_s, longest_s)))
         except RequestFailure as problem:
             failed = problem
         met[failed.failure] += 1

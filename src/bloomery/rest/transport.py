@@ -195,7 +195,8 @@ class Transport:
         try:
             return call(*args, **kwargs)
         except ksa_exceptions.ConnectionError as problem:
-            raise RequestFailure(_kind_of_break(problem), _innermost(problem)) from problem
+            in_vain = any(isinstance(cause, _NO_ANSWER) for cause in _chain(problem))
+            raise RequestFailure(_kind_of_break(problem), _innermost(problem), may_arrive_yet=in_vain) from problem
         except (ksa_exceptions.Unauthorized, ksa_exceptions.AuthorizationFailure) as problem:
             raise RequestFailure(
                 Failure.UNAUTHORISED, f"the identity service refuses the credentials ({problem})"
@@ -285,6 +286,9 @@ def _kind_of_break(problem: BaseException) -> Failure:
         ConnectionRefusedError,
     )
     return Failure.UNREACHED if any(isinstance(cause, before) for cause in _chain(problem)) else Failure.LOST
+
+
+_NO_ANSWER = (urllib3.exceptions.ReadTimeoutError, requests.exceptions.ReadTimeout)
 
 
 def _chain(problem: BaseException) -> list[BaseException]:

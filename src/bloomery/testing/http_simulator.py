@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http.client import responses as reason_phrases
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -44,6 +44,12 @@ class FaultKind(StrEnum):
     """Do the deed, send half of the reply's body, close the connection."""
     GARBAGE_BODY = "garbage body"
     """Do the deed, reply with its status and a body that is no JSON."""
+    OTHER_SHAPE = "other shape"
+    """Do the deed, reply with its status and `body`, which is JSON of another shape than anybody expects."""
+    SILENCE = "silence"
+    """Never answer, and do not close the connection either; the deed is not done."""
+    TRICKLE = "trickle"
+    """Do the deed, and reply a byte at a time, with `delay_s` between two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,15 @@ class Fault:
     status: int = 503
     delay_s: float = 0.0
     message: str = "a fault that the test ordered"
+    body: str = '["another", "shape"]'
 
 
 @dataclass(slots=True)
 class RecordedRequest:
-    """A request as it came in; `status` is None until it was answered, and stays None if no answer was sent."""
+    """A request as it came in; `status` is None until it was answered, and stays None if no answer was sent.
+
+    `path` is decoded; `target` is path and query as they were sent.
+    """
 
     method: str
     path: str
@@ -68,6 +78,7 @@ class RecordedRequest:
     raw_body: bytes = field(repr=False)
     at_s: float
     status: int | None = None
+    target: str = ""
 
     @property
     def body(self) -> Any:
@@ -82,7 +93,7 @@ class RecordedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer: `body` is sent as JSON, nothing is sent for None."""
+    """An answer: `body` is sent as JSON, or as it is if it is bytes; nothing is sent for None."""
 
     status: int = 200
     body: Any = None
@@ -139,13 +150,15 @@ class _Handler(BaseHTTPRequestHandler):
             headers={key.lower(): value for key, value in self.headers.items()},
             raw_body=self._read_body(),
             at_s=time.monotonic(),
+            target=self.path,
         )
         simulator.requests.append(request)
-        fault = simulator.on_request(request) if simulator.on_request else None
-        if fault is None:
-            self._send(request, simulator.answer(request))
-            return
-        self._serve_faulty(request, fault)
+        with simulator._at_work():
+            fault = simulator.fault_for(request)
+            if fault is None:
+                self._send(request, simulator.answer(request))
+            else:
+                self._serve_faulty(request, fault)
 
     def __getattr__(self, name: str) -> Callable[[], None]:
         """Every method is served alike; `http.server` looks for `do_` and the method's name."""
@@ -163,7 +176,10 @@ class _Handler(BaseHTTPRequestHandler):
                 later.start()
             self._reset()
             return
-        if fault.kind is not FaultKind.DELAY_REPLY and fault.delay_s:
+        if fault.kind is FaultKind.SILENCE:
+            self._wait_for_the_end()
+            return
+        if fault.kind not in (FaultKind.DELAY_REPLY, FaultKind.TRICKLE) and fault.delay_s:
             simulator._stopping.wait(fault.delay_s)
         if fault.kind is FaultKind.RESET:
             self._reset()
@@ -182,8 +198,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(head + body[: len(body) // 2])
                 self.close_connection = True
             case FaultKind.GARBAGE_BODY:
-                head, body = self._encode(response, body=b"<html>this is no JSON</html>")
-                self.wfile.write(head + body)
+                self._send(request, replace(response, body=b"<html>this is no JSON</html>"))
+            case FaultKind.OTHER_SHAPE:
+                self._send(request, replace(response, body=fault.body.encode()))
+            case FaultKind.TRICKLE:
+                head, body = self._encode(response)
+                self._trickle(head + body, fault.delay_s)
             case _:
                 if fault.kind is FaultKind.DELAY_REPLY:
                     simulator._stopping.wait(fault.delay_s)
@@ -204,12 +224,29 @@ class _Handler(BaseHTTPRequestHandler):
         request.status = response.status
         self.wfile.write(head + (b"" if request.method == "HEAD" else body))
 
-    def _encode(self, response: Response, body: bytes | None = None) -> tuple[bytes, bytes]:
-        if body is None:
-            body = b"" if response.body is None else json.dumps(response.body).encode()
-        headers = {"Content-Length": str(len(body)), **response.headers}
+    def _trickle(self, content: bytes, pause_s: float) -> None:
+        for byte in content:
+            self.wfile.write(bytes((byte,)))
+            if self.server.simulator._stopping.wait(pause_s):
+                break
+        self.close_connection = True
+
+    def _wait_for_the_end(self) -> None:
+        """The client has gone, or the simulator stops."""
+        self.connection.settimeout(None)
+        with suppress(OSError):
+            while self.connection.recv(1 << 16):
+                pass
+        self.close_connection = True
+
+    def _encode(self, response: Response) -> tuple[bytes, bytes]:
+        body = response.body
+        if not isinstance(body, bytes):
+            body = b"" if body is None else json.dumps(body).encode()
+        headers = {"Content-Length": str(len(body))}
         if body:
             headers["Content-Type"] = "application/json"
+        headers |= response.headers
         lines = [f"HTTP/1.1 {response.status} {reason_phrases.get(response.status, '')}"]
         lines += [f"{key}: {value}" for key, value in headers.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), body
@@ -239,6 +276,7 @@ class HttpSimulator:
         self._stopping = threading.Event()
         self._connections: set[socket.socket] = set()
         self._connections_changed = threading.Condition()
+        self._busy = 0
         self._door = threading.Lock()
 
     @property
@@ -304,6 +342,10 @@ class HttpSimulator:
         finally:
             self.accept_connections()
 
+    def fault_for(self, request: RecordedRequest) -> Fault | None:
+        """What goes wrong with the request, if anything."""
+        return self.on_request(request) if self.on_request else None
+
     def answer(self, request: RecordedRequest) -> Response:
         """The service's answer to a request, and its deed."""
         return self.error(404, f"nothing is at {request.path}")
@@ -311,6 +353,27 @@ class HttpSimulator:
     def error(self, status: int, message: str) -> Response:
         """An error in the words of the service."""
         return Response(status, {"error": message})
+
+    def wait_until_idle(self, timeout_s: float = 30.0) -> None:
+        """No request is being dealt with; not even one whose client has gone away meanwhile.
+
+        Raises:
+            TimeoutError: there still is one.
+        """
+        with self._connections_changed:
+            if not self._connections_changed.wait_for(lambda: self._busy == 0, timeout=timeout_s):
+                raise TimeoutError(f"{self._busy} requests are still being dealt with after {timeout_s:g} s")
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with self._connections_changed:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._connections_changed:
+                self._busy -= 1
+                self._connections_changed.notify_all()
 
     def _connected(self, connection: socket.socket) -> None:
         with self._connections_changed:

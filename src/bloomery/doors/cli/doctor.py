@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from bloomery.deadline import Deadline
 from bloomery.doors.cli import options as o
 from bloomery.doors.cli.cloud import Invocation, api_of, invocation_of
 from bloomery.doors.cli.exit_codes import NOT_WELL
@@ -124,7 +123,7 @@ def _checks(invocation: Invocation) -> Iterator[Check]:
     except BloomeryError as problem:
         yield _failed("cloud", problem)
         return
-    ironic = api.services.ironic.within(Deadline(QUICK_TIMEOUT_S, outage_s=12.0))
+    ironic = api.services.ironic.within(api.services.asking(QUICK_TIMEOUT_S))
     yield Check(check="endpoint", verdict=Verdict.OK, found=f"Ironic at {ironic.transport.root}")
     yield _version(ironic)
     try:
@@ -326,7 +325,7 @@ class Leak:
 def _look_for_leaks(api: Bloomery, shape: Shape, *, fix: bool, yes: bool) -> None:
     neutron = api.services.neutron
     if neutron is not None:
-        neutron = neutron.within(Deadline(QUICK_TIMEOUT_S, outage_s=12.0))
+        neutron = neutron.within(api.services.asking(QUICK_TIMEOUT_S))
     # VIFs first: an instance is on its node before its VIFs exist, so none of an instance that comes now is taken for left.
     ports = neutron.our_ports() if neutron is not None else []
     fleet = api.fleet()
