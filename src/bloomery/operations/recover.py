@@ -12,7 +12,7 @@ from bloomery.errors import BloomeryError
 from bloomery.ironic import Node
 from bloomery.ironic.models import MARK
 from bloomery.operations import deploy, rebuild, vifs, volumes
-from bloomery.operations.run import Options, Run, Services, as_mapping
+from bloomery.operations.run import Options, Run, Services, as_mapping, is_managed_by
 from bloomery.states import MAY_BE_UPDATED, Provision
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def recover_all(
     nodes = list(ironic.nodes())
     marked = {node.instance_uuid for node in nodes if node.mark is not None}
     for node in nodes:
-        if node.any_mark is not None and is_older(node.any_mark, older_than_s):
+        if is_managed_by(services.manager, node.any_mark) and is_older(node.any_mark or {}, older_than_s):
             yield node.label, _problem_of(recover, services, node, options)
     for allocation in ironic.allocations():
         mark = as_mapping(allocation.extra.get(MARK))
