@@ -10,8 +10,9 @@ import pytest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Nova's libraries have their own deprecations
-    from doors_nova import nova_world
     from nova.network import security_group_api
+
+    from doors_nova import nova_world
 
 
 @pytest.fixture(scope="session", autouse=True)

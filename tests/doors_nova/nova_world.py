@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -161,7 +162,11 @@ class NovaWorld:
     def volume(self, instance: Any, *, boot_index: int = 0) -> dict[str, Any]:
         """Block device information with one volume."""
         volume_id = str(uuid.uuid4())
-        info = f'{{"driver_volume_type": "iscsi", "data": {{"target_iqn": "iqn.x", "auth_password": "chap"}}, "serial": "{volume_id}"}}'
+        info = {
+            "driver_volume_type": "iscsi",
+            "data": {"target_iqn": "iqn.x", "auth_password": "chap"},
+            "serial": volume_id,
+        }
         device = block_device_object.BlockDeviceMapping(
             self.context,
             instance_uuid=instance.uuid,
@@ -169,7 +174,7 @@ class NovaWorld:
             destination_type="volume",
             volume_id=volume_id,
             boot_index=boot_index,
-            connection_info=info,
+            connection_info=json.dumps(info),
             device_name="/dev/sda",
             guest_format=None,
             device_type="disk",

@@ -600,12 +600,14 @@ def resume_or_fail(services: Services, node: Node, options: Options) -> Node:
     Raises:
         DeployFailed: the node is active with no instance of this kind, or free.
     """
+    reason = "the process that asked for it ended before Ironic had taken it up"
+    if node.state in KEPT and node.last_error:
+        reason = node.last_error
     node = resume(services, node, options, instance_uuid=node.instance_uuid)
     if node.state is not Provision.ACTIVE:
         raise DeployFailed(
             f"the deploy of node {node.label} was broken off",
-            reason="the process that asked for it ended before Ironic had taken it up",
-            advice="Ask for it again",
+            reason=reason,
             node_uuid=node.uuid,
         )
     return node

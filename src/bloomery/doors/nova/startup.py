@@ -7,6 +7,7 @@ same. Each is followed in a thread of its own, under the lock under which Nova b
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,8 @@ def take_up(driver: IronicDriver, context: Any, instances: Any) -> Any:
             left.append(instance)
             continue
         log.info("server %s: %s on node %s is taken up again", instance.uuid, instance.task_state, node.label)
-        utils.spawn(_follow, driver, context.elevated(), instance, node, *resume)
+        follower = (driver, context.elevated(), instance, node, *resume)
+        threading.Thread(target=_follow, args=follower, name=f"bloomery-{instance.uuid}", daemon=True).start()
     return objects.InstanceList(context, objects=left)
 
 
