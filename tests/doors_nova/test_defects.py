@@ -118,7 +118,7 @@ def test_d06_a_failed_tear_down_is_told_and_can_be_repeated(world: NovaWorld) ->
 def rebuild(world: NovaWorld, instance: Any, network_info: Any, image: Any = None, **how: Any) -> None:
     instance.task_state = task_states.REBUILDING
     instance.save()
-    arguments = (
+    world.driver.rebuild(
         world.context,
         instance,
         image or world.image(),
@@ -128,8 +128,9 @@ def rebuild(world: NovaWorld, instance: Any, network_info: Any, image: Any = Non
         objects.BlockDeviceMappingList(objects=[]),
         None,
         None,
+        network_info=network_info,
+        **how,
     )
-    world.driver.rebuild(*arguments, network_info=network_info, **how)
 
 
 def test_d07_a_server_with_an_image_is_rebuilt_whatever_the_api_version_asks(world: NovaWorld) -> None:

@@ -26,9 +26,10 @@ OPTIONS = [
     cfg.IntOpt("connections", default=6, min=1, help="Requests that may be under way at Ironic at once."),
     cfg.IntOpt(
         "full_list_interval",
-        default=600,
+        default=300,
         min=0,
-        help="Seconds after which every node is read again; in between only what has changed is.",
+        help="Seconds after which every node is read again; in between only what has changed is. Nodes that were deleted, "
+        "and traits, which Ironic does not count as a change of their node, are seen then. 0 always reads them all.",
     ),
     cfg.IntOpt(
         "node_loss_limit",
