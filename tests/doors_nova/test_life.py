@@ -15,5 +15,7 @@ def test_a_server_is_built_and_destroyed_and_nothing_is_left(world: NovaWorld) -
     node = world.ironic.wait_for(world.node, "available")
     assert node["instance_uuid"] is None
     assert node["instance_info"] == {}
+    world.driver.get_available_nodes()
+    assert "bloomery" not in world.seen()["extra"]
     assert world.ironic.vifs(world.node) == []
     assert [port["id"] for port in world.neutron.ports()] == [network_info[0]["id"]]

@@ -71,7 +71,7 @@ def recover(services: Services, node: Node, options: Options) -> Node:
     if node.any_mark is None:
         return node
     if node.mark is None:
-        return _sweep(services, node, options)
+        return sweep(services, node, options)
     if node.mark.get("operation") == "rebuild":
         return _tidy(services, rebuild.resume(services, node, options), options)
     if node.mark.get("operation") == "deploy" and node.state is not Provision.ACTIVE:
@@ -79,7 +79,12 @@ def recover(services: Services, node: Node, options: Options) -> Node:
     return _tidy(services, node, options)
 
 
-def _sweep(services: Services, node: Node, options: Options) -> Node:
+def is_leftover(node: Node) -> bool:
+    """Whether the node carries nothing but our mark of a former instance, and lets go of it now."""
+    return node.any_mark is not None and node.instance_uuid is None and node.state in MAY_BE_UPDATED
+
+
+def sweep(services: Services, node: Node, options: Options) -> Node:
     """Nothing is left on the node, or in Neutron, of the former instance that the mark names."""
     former = node.any_mark or {}
     run = Run("sweep", services, options, instance_uuid=str(former.get("instance_uuid")))

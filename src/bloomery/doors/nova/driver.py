@@ -21,7 +21,7 @@ from bloomery.doors.nova import consoles, diagnostics, request, startup
 from bloomery.doors.nova.config import CONF, Connection, options
 from bloomery.doors.nova.errors import IMAGE_REFUSED, nova_errors
 from bloomery.doors.nova.following import Follower
-from bloomery.doors.nova.nodes import Nodes, power_state_of
+from bloomery.doors.nova.nodes import Nodes, lock_of, power_state_of
 from bloomery.ironic import Node
 from bloomery.operations import (
     crash_dump,
@@ -177,7 +177,7 @@ class IronicDriver(virt_driver.ComputeDriver):
             raise exception.NovaException(f"no node was chosen for server {instance.uuid}")
         elsewhere = (errors.Conflict, errors.NotFound, errors.OperationTimedOut, errors.NodeTakenAway)
         also = dict.fromkeys(elsewhere, exception.ComputeResourcesUnavailable)
-        with nova_errors(exception.InstanceDeployFailure, also=also), self._changing(instance):
+        with nova_errors(exception.InstanceDeployFailure, also=also), self._changing(instance), lock_of(instance.node):
             deploy.claim(self.services, request.claim_request(instance), options(CONF.bloomery.claim_timeout))
 
     def prepare_networks_before_block_device_mapping(self, instance: Any, network_info: Any) -> None:

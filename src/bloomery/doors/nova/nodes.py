@@ -14,13 +14,15 @@ from nova import context as nova_context
 from nova import exception, objects, servicegroup, utils
 from nova.compute import power_state
 from nova.objects import fields as obj_fields
+from oslo_concurrency import lockutils
 from tooz import hashring
 
 from bloomery.deadline import Deadline
-from bloomery.doors.nova.config import CONF, Connection, quick_timeout_s
-from bloomery.errors import NodeNotFound, ServiceUnavailable
+from bloomery.doors.nova.config import CONF, Connection, options, quick_timeout_s
+from bloomery.errors import BloomeryError, NodeNotFound, ServiceUnavailable
 from bloomery.fleet import Fleet, Wanted, why_not
 from bloomery.ironic import Feature, Ironic, Node
+from bloomery.operations import recover
 from bloomery.operations.run import NOVA, as_mapping, is_managed_by
 from bloomery.states import Power
 
@@ -45,6 +47,11 @@ SECURE_BOOT_TRAIT = "COMPUTE_SECURITY_UEFI_SECURE_BOOT"
 def power_state_of(node: Node) -> int:
     """The node's power as Nova counts it."""
     return POWER_STATES.get(node.power_state, power_state.NOSTATE)
+
+
+def lock_of(node_uuid: str) -> Any:
+    """Within it nobody else of this service claims the node or sweeps it."""
+    return lockutils.lock(f"bloomery-{node_uuid}")
 
 
 # Whose
@@ -162,7 +169,21 @@ class Nodes:
             )
             for instance_uuid, is_on in _power_changes(before, after.nodes, ours):
                 self.on_power_change(instance_uuid, is_on)
+            for node in after.nodes:
+                if node.uuid in self._managed and is_managed_by(NOVA, node.any_mark) and recover.is_leftover(node):
+                    self._sweep(node.uuid)
             return self._managed
+
+    def _sweep(self, node_uuid: str) -> None:
+        """The node does not show any more which server it carried last: Ironic did not let go of that while it cleaned."""
+        with lock_of(node_uuid):
+            try:
+                node = self._fleet.look(self.ironic, node_uuid)
+                if recover.is_leftover(node):
+                    recover.sweep(self.connection.services, node, options())
+                    self.doubt(node_uuid)
+            except BloomeryError as problem:
+                log.info("node %s is swept later: %s", node_uuid, problem)
 
     def _read(self, before: Mapping[str, Node]) -> None:
         """The fleet is up to date: by what has changed, or by the whole list where that is due."""
