@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002
 """A message bus between Nova's services in different processes, as a driver of oslo.messaging.
 
 oslo.messaging's own drivers need a broker, but for `fake://`, which stays within one process. `install` puts this driver in its
@@ -20,7 +21,6 @@ from oslo_serialization import jsonutils
 from nova_site.exchange import Envelope, connect
 
 _REPLY_TIMEOUT_S = 120.0
-
 
 
 class _Incoming(base.RpcIncomingMessage):  # type: ignore[misc]

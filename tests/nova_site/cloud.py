@@ -45,6 +45,8 @@ class Cloud:
     urls: Mapping[str, str]
     ports: Mapping[str, int]
     computes: dict[str, RunningService] = field(default_factory=dict)
+    drivers: dict[str, str] = field(default_factory=dict)
+    shared_server: str | None = None
 
     @property
     def log(self) -> Path:
@@ -81,6 +83,7 @@ class Cloud:
             logs=self.log,
         )
         self.computes[host] = running
+        self.drivers[host] = driver
         _await([running])
 
     def stop_compute(self, host: str = HOST) -> None:
@@ -122,8 +125,7 @@ def running(lab: Lab, folder: Path, *, cache: Path | None = None) -> Iterator[Cl
     services = _prepare(cloud, cache or folder / "cache")
     started: list[RunningService] = []
     try:
-        for service in services:
-            started.append(start(service, logs=cloud.log))
+        started.extend(start(service, logs=cloud.log) for service in services)
         _await(started)
         yield cloud
     finally:
@@ -242,6 +244,7 @@ def _configuration(cloud: Cloud) -> Sections:
         "notifications": {"notification_format": "unversioned"},
         "filter_scheduler": {"build_failure_weight_multiplier": 0},
         "compute": {"consecutive_build_service_disable_threshold": 0},
+        "quota": {"instances": -1, "cores": -1, "ram": -1},
         "upgrade_levels": {"compute": "auto"},
     }
 
@@ -309,5 +312,3 @@ def token(url: str, *, user: str, project: str = "demo") -> str:
     body = {"auth": {"identity": {"methods": ["password"], "password": password}, "scope": scope}}
     reply = requests.post(f"{url}/identity/v3/auth/tokens", json=body, timeout=30)
     return reply.headers["X-Subject-Token"]
-
-

@@ -10,6 +10,7 @@ warnings.simplefilter("ignore")
 sys.argv[0] = "nova-compute"
 
 from nova.cmd import compute
+
 from nova_site import bus
 
 if __name__ == "__main__":

@@ -37,11 +37,12 @@ from nova.conductor import rpcapi as conductor_rpcapi
 from nova.conf import CONF
 from nova.db import migration
 from nova.scheduler import rpcapi as scheduler_rpcapi
-from nova_site import bus, exchange, neighbours
 from oslo_db.sqlalchemy import enginefacade
 from oslo_log import log as logging
 from oslo_service import opts as service_opts
 from paste import deploy
+
+from nova_site import bus, exchange, neighbours
 
 _THREADS = 10
 
@@ -112,7 +113,10 @@ def main() -> None:
         neighbours.Identity(_SETTINGS["endpoints"]), neighbours.Volumes(_SETTINGS["image_ids"])
     )
     serve(beside, _SETTINGS["neighbours_port"])
-    for binary, topic in (("nova-conductor", conductor_rpcapi.RPC_TOPIC), ("nova-scheduler", scheduler_rpcapi.RPC_TOPIC)):
+    for binary, topic in (
+        ("nova-conductor", conductor_rpcapi.RPC_TOPIC),
+        ("nova-scheduler", scheduler_rpcapi.RPC_TOPIC),
+    ):
         service.Service.create(binary=binary, topic=topic).start()
     serve(api(), _SETTINGS["api_port"])
     threading.Event().wait()

@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-_ROLES = {"admin": ("admin", "manager", "member", "reader"), "nova": ("admin", "service", "manager", "member", "reader")}
+_ROLES = {
+    "admin": ("admin", "manager", "member", "reader"),
+    "nova": ("admin", "service", "manager", "member", "reader"),
+}
 _USER_ROLES = ("member", "reader")
 _FOREVER = "2099-01-01T00:00:00.000000Z"
 _EPOCH = "2026-01-01T00:00:00.000000Z"
@@ -142,6 +145,8 @@ class Volumes:
         self._volumes[number] = {
             "id": number,
             "name": wanted.get("name"),
+            "description": None,
+            "user_id": "alice",
             "size": wanted["size"],
             "availability_zone": "nova",
             "bootable": "true" if image else "false",
