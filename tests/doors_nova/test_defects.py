@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import io
 import json
 import logging
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +56,25 @@ def named(fault: Fault) -> str:
     return f"{fault.kind}_{fault.status}".replace(" ", "_")
 
 
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call is repeated for long."""
+    monkeypatch.setattr("bloomery.doors.nova.config.LEAST_QUICK_S", 0.3)
+    CONF.set_override("api_max_retries", 0, group="ironic")
+    for name in ("deploy_timeout", "power_timeout", "rescue_timeout", "tear_down_timeout", "claim_timeout"):
+        CONF.set_override(name, 1, group="bloomery")
+
+
+@pytest.fixture(autouse=True)
+def options_of_conf() -> Iterator[None]:
+    """What a test changes in nova.conf is as it was, afterwards."""
+    yield
+    for name in ("api_max_retries", "conductor_group", "peer_list", "shard"):
+        CONF.clear_override(name, group="ironic")
+    for name in ("deploy_timeout", "power_timeout", "rescue_timeout", "tear_down_timeout", "claim_timeout"):
+        CONF.clear_override(name, group="bloomery")
+    CONF.clear_override("full_list_interval", group="bloomery")
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=named)
 @pytest.mark.parametrize(
     ("method", "path"), [("PATCH", "/nodes/"), ("POST", "/vifs"), ("PUT", "/states/provision"), ("GET", "/nodes")]
@@ -80,7 +101,7 @@ def test_d04_the_power_state_is_not_known_while_ironic_is_away(
     world: NovaWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     instance, _ = world.running()
-    monkeypatch.setattr("bloomery.doors.nova.nodes.quick_timeout_s", lambda: 0.2)
+    in_a_hurry(monkeypatch)
     world.ironic.on_request = lambda _request: Fault(FaultKind.STATUS, status=503)
     assert world.driver.get_info(instance, use_cache=False).state == power_state.NOSTATE
 
@@ -244,17 +265,31 @@ def test_d12_nodes_that_vanish_all_at_once_are_not_believed_to_be_gone(
     for number in range(3):
         world.ironic.add_node(name=f"more-{number}")
     CONF.set_override("full_list_interval", 0, group="bloomery")
-    monkeypatch.setattr("bloomery.doors.nova.nodes.quick_timeout_s", lambda: 1.0)
-    try:
-        known = world.driver.get_available_nodes()
-        assert len(known) == 4
-        with a_nova_world() as empty:
-            world.driver.connection._services = empty.services()
-            with pytest.raises(exception.VirtDriverNotReady):
-                world.driver.get_available_nodes()
-        assert len(world.driver.nodes._fleet) == 4
-    finally:
-        CONF.clear_override("full_list_interval", group="bloomery")
+    in_a_hurry(monkeypatch)
+    known = world.driver.get_available_nodes()
+    assert len(known) == 4
+    with a_nova_world() as empty:
+        world.driver.connection._services = empty.services()
+        with pytest.raises(exception.VirtDriverNotReady):
+            world.driver.get_available_nodes()
+    assert len(world.driver.nodes._fleet) == 4
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=named)
+def test_d02_a_healthy_deploy_survives_failing_looks(world: NovaWorld, fault: Fault) -> None:
+    world.ironic.timings = replace(world.ironic.timings, deploy_s=0.3)
+    instance, network_info = world.instance(), world.network_info()
+    world.driver.prepare_for_spawn(instance)
+    looks = iter(range(1000))
+
+    def trouble(request: RecordedRequest) -> Fault | None:
+        is_look = request.method == "GET" and request.path.endswith(world.node)
+        return fault if is_look and next(looks) % 3 else None
+
+    world.driver.prepare_networks_before_block_device_mapping(instance, network_info)
+    world.ironic.on_request = trouble
+    world.driver.spawn(world.context, instance, world.image(), [], None, {}, network_info=network_info)
+    assert world.seen()["provision_state"] == "active"
 
 
 def test_d13_an_undeploy_by_the_operator_is_a_failed_build(world: NovaWorld) -> None:
@@ -270,12 +305,32 @@ def test_d14_a_deploy_that_never_ends_is_given_up_and_undone(world: NovaWorld) -
     instance, network_info = world.instance(), world.network_info()
     world.ironic.stick(world.node, "wait call-back")
     CONF.set_override("deploy_timeout", 1, group="bloomery")
-    try:
-        with pytest.raises(exception.InstanceDeployFailure, match="1 s"):
-            world.spawn(instance, network_info)
-    finally:
-        CONF.clear_override("deploy_timeout", group="bloomery")
+    with pytest.raises(exception.InstanceDeployFailure, match="1 s"):
+        world.spawn(instance, network_info)
     world.ironic.wait_for(world.node, "available")
+
+
+def test_d15_an_ironic_that_never_answers_is_given_up(world: NovaWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = world.driver
+    assert driver.get_available_nodes() == [world.node]
+    in_a_hurry(monkeypatch)
+    world.ironic.on_request = lambda _request: Fault(FaultKind.DELAY, delay_s=5.0)
+    with pytest.raises(exception.VirtDriverNotReady):
+        driver.get_available_nodes()
+    world.ironic.on_request = None
+    assert driver.get_available_nodes() == [world.node]
+
+
+def test_d16_a_slow_tear_down_is_waited_for_and_asking_again_waits_for_the_same(world: NovaWorld) -> None:
+    instance, network_info = world.running()
+    world.ironic.timings = replace(world.ironic.timings, tear_down_s=0.6)
+    again = threading.Thread(target=world.driver.destroy, args=(world.context, instance, network_info))
+    again.start()
+    world.driver.destroy(world.context, instance, network_info)
+    again.join()
+    world.ironic.wait_for(world.node, "available")
+    asked = [request.body for request in world.ironic.requests if request.path.endswith("/states/provision")]
+    assert asked.count({"target": "deleted"}) <= 2
 
 
 def test_d17_a_node_that_somebody_else_got_sends_the_server_to_another(world: NovaWorld) -> None:
@@ -307,7 +362,7 @@ def test_d19_a_failed_build_leaves_nothing(world: NovaWorld) -> None:
 def test_d20_an_ironic_that_is_away_is_not_ready(
     world: NovaWorld, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    monkeypatch.setattr("bloomery.doors.nova.nodes.quick_timeout_s", lambda: 0.2)
+    in_a_hurry(monkeypatch)
     driver = world.driver
     assert driver.services is not None
     world.ironic.on_request = lambda _request: fault
@@ -344,6 +399,61 @@ def test_d22_an_interface_that_ironic_does_not_let_go_is_a_failure(world: NovaWo
     with pytest.raises(exception.InterfaceDetachFailed):
         world.driver.detach_interface(world.context, instance, network_info[0])
     assert world.ironic.vifs(world.node) == [network_info[0]["id"]]
+
+
+CALLS: dict[str, Callable[[NovaWorld, Any, Any], Any]] = {
+    "get_available_nodes": lambda world, _one, _vifs: world.driver.get_available_nodes(),
+    "node_is_available": lambda world, _one, _vifs: world.driver.node_is_available(
+        "8f1c0b1e-8a9c-4f2e-8c6a-2d8f8b1d9c11"
+    ),
+    "is_node_deleted": lambda world, _one, _vifs: world.driver.is_node_deleted(world.node),
+    "update_provider_tree": lambda world, _one, _vifs: world.provider(),
+    "instance_exists": lambda world, one, _vifs: world.driver.instance_exists(one),
+    "get_info": lambda world, one, _vifs: world.driver.get_info(one, use_cache=False),
+    "prepare_for_spawn": lambda world, one, _vifs: world.driver.prepare_for_spawn(one),
+    "prepare_networks": lambda world, one, vifs: world.driver.prepare_networks_before_block_device_mapping(one, vifs),
+    "spawn": lambda world, one, vifs: world.driver.spawn(world.context, one, world.image(), [], None, {}, vifs),
+    "rebuild": lambda world, one, vifs: rebuild(world, one, vifs),
+    "destroy": lambda world, one, vifs: world.driver.destroy(world.context, one, vifs),
+    "power_on": lambda world, one, vifs: world.driver.power_on(world.context, one, vifs),
+    "power_off": lambda world, one, _vifs: world.driver.power_off(one, timeout=1),
+    "reboot": lambda world, one, vifs: world.driver.reboot(world.context, one, vifs, "SOFT"),
+    "trigger_crash_dump": lambda world, one, _vifs: world.driver.trigger_crash_dump(one),
+    "rescue": lambda world, one, vifs: world.driver.rescue(world.context, one, vifs, None, "secret", None, None),
+    "unrescue": lambda world, one, _vifs: world.driver.unrescue(world.context, one),
+    "unplug_vifs": lambda world, one, vifs: world.driver.unplug_vifs(one, vifs),
+    "attach_interface": lambda world, one, vifs: world.driver.attach_interface(world.context, one, None, vifs[0]),
+    "detach_interface": lambda world, one, vifs: world.driver.detach_interface(world.context, one, vifs[0]),
+    "get_volume_connector": lambda world, one, _vifs: world.driver.get_volume_connector(one),
+    "attach_volume": lambda world, one, _vifs: world.driver.attach_volume(world.context, {"serial": "v"}, one, None),
+    "detach_volume": lambda world, one, _vifs: world.driver.detach_volume(world.context, {"serial": "v"}, one, None),
+    "get_serial_console": lambda world, one, _vifs: world.driver.get_serial_console(world.context, one),
+    "get_vnc_console": lambda world, one, _vifs: world.driver.get_vnc_console(world.context, one),
+    "get_console_output": lambda world, one, _vifs: world.driver.get_console_output(world.context, one),
+    "get_diagnostics": lambda world, one, _vifs: world.driver.get_diagnostics(one),
+    "get_instance_diagnostics": lambda world, one, _vifs: world.driver.get_instance_diagnostics(one),
+}
+BREAKDOWNS = {
+    "500": Fault(FaultKind.STATUS, status=500),
+    "503": Fault(FaultKind.STATUS, status=503),
+    "404": Fault(FaultKind.STATUS, status=404),
+    "409": Fault(FaultKind.STATUS, status=409),
+    "reset": Fault(FaultKind.RESET),
+    "garbage": Fault(FaultKind.GARBAGE_BODY),
+}
+
+
+@pytest.mark.parametrize("breakdown", BREAKDOWNS)
+@pytest.mark.parametrize("call", CALLS)
+def test_d23_whatever_ironic_does_nova_gets_its_own_errors(
+    world: NovaWorld, monkeypatch: pytest.MonkeyPatch, call: str, breakdown: str
+) -> None:
+    instance, network_info = world.running()
+    in_a_hurry(monkeypatch)
+    monkeypatch.setattr("bloomery.operations.run.OUTAGE_S", 0.3)
+    world.ironic.on_request = lambda _request: BREAKDOWNS[breakdown]
+    with contextlib.suppress(exception.NovaException):
+        CALLS[call](world, instance, network_info)
 
 
 def test_d24_a_rebuild_of_a_server_on_a_volume_leaves_no_image(world: NovaWorld) -> None:
@@ -414,11 +524,8 @@ def test_d28_the_cache_knows_what_the_driver_itself_has_done(world: NovaWorld) -
 
 def test_d29_without_shards_in_ironic_no_node_is_ours() -> None:
     CONF.set_override("shard", "rack-1", group="ironic")
-    try:
-        with a_nova_world(max_version="1.81") as world, pytest.raises(exception.VirtDriverNotReady):
-            world.driver.get_available_nodes()
-    finally:
-        CONF.clear_override("shard", group="ironic")
+    with a_nova_world(max_version="1.81") as world, pytest.raises(exception.VirtDriverNotReady):
+        world.driver.get_available_nodes()
 
 
 class Killed(BaseException):
@@ -576,6 +683,32 @@ def test_d34_many_threads_at_once_do_no_harm(world: NovaWorld) -> None:
     assert problems == []
 
 
+def test_d35_a_refresh_that_was_under_way_does_not_bring_back_what_is_gone(world: NovaWorld) -> None:
+    instance, network_info = world.running()
+    CONF.set_override("full_list_interval", 0, group="bloomery")
+    driver = world.driver
+    driver.get_available_nodes()
+    Trouble(world.ironic, Fault(FaultKind.DELAY_REPLY, delay_s=1.0), "GET", "/v1/nodes", times=2)
+    refreshing = threading.Thread(target=driver.get_available_nodes)
+    refreshing.start()
+    driver.destroy(world.context, instance, network_info)
+    world.ironic.wait_for(world.node, "available")
+    assert driver.get_info(instance).state == power_state.NOSTATE
+    refreshing.join()
+    assert driver.get_info(instance).state == power_state.NOSTATE
+    assert world.provider().data(world.node).inventory["CUSTOM_BAREMETAL"]["reserved"] == 0
+
+
+def test_d36_d37_power_states_of_many_cost_no_request(world: NovaWorld) -> None:
+    servers = [world.instance() for _ in range(200)]
+    for server in servers:
+        world.ironic.add_node(instance_uuid=server.uuid, provision_state="active", power_state="power on", ports=0)
+    world.driver.get_available_nodes()
+    before = len(world.ironic.requests)
+    assert {world.driver.get_info(server).state for server in servers} == {power_state.RUNNING}
+    assert len(world.ironic.requests) == before
+
+
 def test_d38_ironic_is_told_how_long_a_soft_power_off_may_take(world: NovaWorld) -> None:
     instance, _ = world.running()
     world.driver.power_off(instance, timeout=3)
@@ -646,13 +779,9 @@ def test_d46_a_node_of_our_instance_stays_ours_in_another_conductor_group(world:
     world.ironic.set(world.node, conductor_group="elsewhere")
     CONF.set_override("conductor_group", "here", group="ironic")
     CONF.set_override("peer_list", [HOST], group="ironic")
-    try:
-        driver = world.restarted()
-        assert driver.get_available_nodes() == [world.node]
-        assert driver.list_instance_uuids() == [instance.uuid]
-    finally:
-        CONF.clear_override("conductor_group", group="ironic")
-        CONF.clear_override("peer_list", group="ironic")
+    driver = world.restarted()
+    assert driver.get_available_nodes() == [world.node]
+    assert driver.list_instance_uuids() == [instance.uuid]
 
 
 def test_d47_no_secret_is_logged(world: NovaWorld, caplog: pytest.LogCaptureFixture) -> None:

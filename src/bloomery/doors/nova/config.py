@@ -16,6 +16,9 @@ from bloomery.operations.run import NOVA, OnProgress, Options, Services, ignore
 
 CONF = nova.conf.CONF
 
+LEAST_QUICK_S = 15.0
+"""What a quick call may take, even where `[ironic]` says that nothing is to be repeated."""
+
 GROUP = cfg.OptGroup("bloomery", title="Options of Bloomery's driver, in addition to those of [ironic]")
 OPTIONS = [
     cfg.IntOpt("deploy_timeout", default=7200, min=1, help="Seconds that a deploy or a rebuild may take."),
@@ -52,7 +55,7 @@ def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:
 
 def quick_timeout_s() -> float:
     """Seconds that a call may be repeated which asks only, or changes something at once: what `[ironic]` says of retries."""
-    return float(max(15, CONF.ironic.api_max_retries * CONF.ironic.api_retry_interval))
+    return max(LEAST_QUICK_S, float(CONF.ironic.api_max_retries * CONF.ironic.api_retry_interval))
 
 
 def options(
@@ -63,6 +66,7 @@ def options(
         timeout_s=timeout_s or quick_timeout_s(),
         cancellation=cancellation or Cancellation(),
         on_progress=on_progress,
+        undo_timeout_s=float(CONF.bloomery.tear_down_timeout),
         patience_s=quick_timeout_s(),
     )
 
