@@ -42,7 +42,8 @@ def vnc(services: Services, node: Node) -> Any:
     Raises:
         NodeUnavailable, ConsoleFailed: there is none.
     """
-    how = options(CONF.ironic.vnc_console_state_timeout or None)
+    # Nova has the option since 2026.1.
+    how = options(getattr(CONF.ironic, "vnc_console_state_timeout", 60) or None)
     found = console.enable(services, node, how)
     where = services.ironic.node(node.uuid, fields=("uuid", "driver_internal_info")).driver_internal_info
     if found.kind != "vnc" or not where.vnc_host or not where.vnc_port:
