@@ -8,8 +8,8 @@ import pytest
 
 from bloomery.lab import Lab
 from nova_site import cloud
-from nova_site.cloud import Cloud
-from nova_site.drivers import OURS, UPSTREAM, UPSTREAM_FAILS
+from nova_site.cloud import HOST, Cloud
+from nova_site.drivers import CHOSEN, UPSTREAM, UPSTREAM_FAILS
 from nova_site.site import NovaSite
 
 
@@ -28,7 +28,7 @@ def nova_cloud(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
             site.close()
 
 
-@pytest.fixture(scope="session", params=[OURS, UPSTREAM])
+@pytest.fixture(scope="session", params=CHOSEN)
 def driver(nova_cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[str]:
     """The `compute_driver` of the nova-compute that runs."""
     name: str = request.param
@@ -49,6 +49,8 @@ def nova(nova_cloud: Cloud, driver: str, request: pytest.FixtureRequest) -> Iter
         site.wait_until_schedulable()
         yield site
     finally:
+        if nova_cloud.computes and nova_cloud.drivers[HOST] != driver:
+            nova_cloud.stop_compute()
         if not nova_cloud.computes:
             nova_cloud.start_compute(driver)
         site.clear()

@@ -281,7 +281,7 @@ class NovaSite:
             found[:] = self._remains(server, node)
             return not found
 
-        self.wait(is_gone, lambda: "; ".join(found))
+        self.wait(is_gone, lambda: "; ".join(found), timeout_s=45)
 
     def _remains(self, server: str, node: LabNode | None) -> list[str]:
         found = []
@@ -355,15 +355,16 @@ class NovaSite:
             self.call("POST", f"flavors/{name}/os-extra_specs", {"extra_specs": specs}, user="admin", version="2.85")
 
     def wait_until_schedulable(self) -> None:
-        """Placement offers every node, but for the shared server's."""
+        """Placement offers every node that has no server."""
         busy: list[str] = []
-        shared = self.node_of(self.cloud.shared_server) if self.cloud.shared_server else None
+        rows = self.ironic.call("GET", "nodes?associated=true&fields=uuid")["nodes"]
+        used = {row["uuid"] for row in rows}
 
         def all_are() -> bool:
             busy[:] = [
                 node.name
                 for node in self.lab.nodes
-                if node != shared and self.inventories(node).get(_class_of(node), {"reserved": 1})["reserved"]
+                if node.uuid not in used and self.inventories(node).get(_class_of(node), {"reserved": 1})["reserved"]
             ]
             return not busy
 
@@ -376,14 +377,6 @@ class NovaSite:
             self.ironic.call(
                 "PATCH", f"nodes/{node.uuid}", [{"op": "replace", "path": "/automated_clean", "value": None}]
             )
-
-    def first_choice(self) -> LabNode:
-        """The node on which a server of flavor `bm` would be built first."""
-        query = "resources=CUSTOM_BAREMETAL:1&required=!COMPUTE_STATUS_DISABLED&limit=1000"
-        url = f"{self.cloud.urls['placement']}/allocation_candidates?{query}"
-        reply = self._session.get(url, headers=_PLACEMENT_VERSION, timeout=30).json()
-        (number,) = reply["allocation_requests"][0]["allocations"]
-        return next(node for node in self.lab.nodes if node.uuid == number)
 
     def events(self, server: str) -> list[str]:
         """What Nova did to the server, oldest first: the events of its actions."""
@@ -413,6 +406,18 @@ class NovaSite:
         finally:
             self.cloud.start_compute(driver)
 
+    def change_driver(self, driver: str) -> None:
+        """nova-compute has that driver, by the change of one line and a restart."""
+        if self.cloud.drivers[HOST] != driver:
+            self.cloud.stop_compute()
+            self.cloud.start_compute(driver)
+        self.wait_until_schedulable()
+
+    def compute_nodes(self) -> dict[str, str]:
+        """Nova's compute nodes: the host of each by its name."""
+        rows = self.call("GET", "os-hypervisors/detail", user="admin")["hypervisors"]
+        return {row["hypervisor_hostname"]: row["service"]["host"] for row in rows}
+
     def wait_for_power_syncs(self, count: int) -> None:
         """Nova has compared the power states that many times more."""
 
@@ -438,13 +443,19 @@ class NovaSite:
 
     @contextmanager
     def broken(self, node: LabNode) -> Iterator[None]:
-        """Deploys of the node fail within the block: its deploy kernel is not where it should be."""
-        info = self.ironic.node(node)["driver_info"]
-        self.site.patch(node.uuid, driver_info={**info, "deploy_kernel": f"{self.lab.images_url}/missing"})
+        """Deploys of the node fail within the block, or until it is repaired: its deploy kernel is not where it should be."""
+        self._set_deploy_kernel(node, f"{self.lab.images_url}/missing")
         try:
             yield
         finally:
-            self.site.patch(node.uuid, driver_info=info)
+            self.repair(node)
+
+    def repair(self, node: LabNode) -> None:
+        """Deploys of the node work."""
+        self._set_deploy_kernel(node, self.lab.images["kernel"].url)
+
+    def _set_deploy_kernel(self, node: LabNode, url: str) -> None:
+        self.site.patch(node.uuid, **{"driver_info/deploy_kernel": url})
 
     def shared_server(self) -> str:
         """A server for tests that leave it as it was: two networks, config drive, key, user data, metadata."""
