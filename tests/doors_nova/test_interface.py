@@ -16,7 +16,7 @@ from oslo_utils import importutils
 
 from bloomery import errors
 from bloomery.doors.nova.driver import IronicDriver
-from bloomery.doors.nova.errors import TABLE, nova_error_of, nova_errors, without_addresses
+from bloomery.doors.nova.errors import TABLE, nova_error_of, nova_errors, without_addresses, words_of
 from bloomery.errors import BloomeryError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +85,14 @@ def test_d49_a_fault_shows_no_address_and_no_node() -> None:
     for hidden in ("10.0.0.1", "192.0.2.7", "fe80", "1be26c0b", "http"):
         assert hidden not in shown
     assert "said no at 12:30:05" in shown
+
+
+def test_d49_a_fault_names_no_node_but_the_step_and_the_request() -> None:
+    problem = errors.DeployFailed(
+        "deploy failed on node rack1-u7", reason="no disk", step="wait for active", request_id="req-1"
+    )
+    assert words_of(problem) == "deploy failed on the node: no disk (at step 'wait for active') [req-1]"
+    assert words_of(errors.NodeUnavailable("the node is busy")) == "the node is busy"
 
 
 def test_nothing_here_waits_repeats_or_branches_on_a_provision_state() -> None:

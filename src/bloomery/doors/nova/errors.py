@@ -71,6 +71,7 @@ _ADDRESSES = re.compile(
     r"|(?<![\w:])(?:[0-9a-f]{0,4}:){3,7}[0-9a-f]{0,4}(?![\w:])",  # IPv6 and MAC addresses
     re.IGNORECASE,
 )
+_NODE_NAME = re.compile(r"(?<!\bthe )(?<!\ba )(?<!\bno )(?<!\bany )\bnode [A-Za-z0-9._~…-]+")
 _UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
 
 
@@ -81,7 +82,7 @@ def without_addresses(text: str) -> str:
 
 def words_of(problem: BloomeryError) -> str:
     """What happened, for a tenant: Ironic's reason, at which step, and by which id an operator finds it in the logs."""
-    text = without_addresses(problem.message)
+    text = _NODE_NAME.sub("the node", without_addresses(problem.message))
     if problem.reason:
         text += f": {without_addresses(problem.reason).rstrip('.')}"
     if problem.step and problem.step not in text:
