@@ -46,7 +46,7 @@ lab-installed: .venv/bin/python
 	@$(PY) tools/install.py lab
 
 all-installed: .venv/bin/python
-	@$(PY) tools/install.py lab test docs
+	@$(PY) tools/install.py lab test docs nova
 
 .venv/bin/python:
 	@tools/venv.sh .venv $(PYTHON)

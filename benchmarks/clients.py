@@ -91,12 +91,24 @@ def set_phase(name: str | None) -> None:
 
 @dataclass(frozen=True)
 class Ironic:
-    """Where an Ironic and its Neutron answer, and what a reader has to know of them."""
+    """Where an Ironic and its Neutron answer, and what a deploy there asks for.
+
+    Attributes:
+        words: what a reader has to know of it.
+        url: Ironic's address.
+        neutron_url: Neutron's.
+        resource_class: of its nodes.
+        traits: of nodes without a bond: metalsmith 2.5 fails on those that have one.
+        network: a network for VIFs.
+        image: an image's address.
+        image_sha256: its checksum.
+    """
 
     words: str
     url: str
     neutron_url: str
     resource_class: str
+    traits: tuple[str, ...]
     network: str
     image: str
     image_sha256: str

@@ -43,7 +43,7 @@ def ours(clients: Clients, name: str) -> None:
     request = DeployRequest(
         name=name,
         image=Image.named(ironic.image, checksum=f"sha256:{ironic.image_sha256}"),
-        wanted=Wanted(resource_class=ironic.resource_class),
+        wanted=Wanted(resource_class=ironic.resource_class, traits=ironic.traits),
         nics=(Nic(network=ironic.network),),
         guest=Guest.of(user_data=USER_DATA),
     )
@@ -55,7 +55,7 @@ def theirs(clients: Clients, name: str) -> None:
     """metalsmith deploys an instance like it, and waits for it."""
     ironic, provisioner = clients.ironic, clients.metalsmith
     with phase("reserve_node"):
-        node = provisioner.reserve_node(ironic.resource_class, hostname=name)
+        node = provisioner.reserve_node(ironic.resource_class, traits=list(ironic.traits), hostname=name)
     with phase("provision_node"):
         instance = provisioner.provision_node(
             node,

@@ -107,6 +107,7 @@ def _running_lab() -> Iterator[Ironic]:
             url=it.ironic_url,
             neutron_url=str(it.neutron_url),
             resource_class=it.nodes[0].resource_class,
+            traits=("CUSTOM_GPU",),
             network="private",
             image=image.url,
             image_sha256=image.sha256,

@@ -54,6 +54,7 @@ def simulated(*, nodes: int, in_use: bool, deploy_s: float = 0.0) -> Iterator[Si
             url=url,
             neutron_url=neutron_url,
             resource_class="baremetal",
+            traits=("CUSTOM_LAB",),
             network="private",
             image="http://images.example.org/a.raw",
             image_sha256="a" * 64,

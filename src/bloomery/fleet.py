@@ -7,12 +7,13 @@ full list now and then catches what no change shows: nodes that were deleted.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from bloomery.errors import InvalidRequest
 from bloomery.ironic import Ironic, Node
+from bloomery.ironic.models import FLEET_FIELDS
 from bloomery.states import Provision
 from bloomery.watch import OVERLAP
 
@@ -126,13 +127,22 @@ def _counted(values: Iterable[str]) -> str:
 
 
 class Fleet:
-    """The nodes as Ironic showed them last. Safe to share between threads."""
+    """The nodes as Ironic showed them last. Safe to share between threads.
 
-    def __init__(self) -> None:
+    Args:
+        belongs: which nodes are of it; must say at least what the filters of a read say. None means all of them.
+    """
+
+    def __init__(self, belongs: Callable[[Node], bool] | None = None) -> None:
+        self._belongs = belongs or (lambda _node: True)
         self._lock = threading.Lock()
         self._nodes: dict[str, Node] = {}
         self._by_instance: dict[str, str] = {}
         self._latest_change: datetime | None = None
+        # Every change of what is known has a number, so that a long read does not undo what was learned meanwhile.
+        self._moment = 0
+        self._learned: dict[str, int] = {}
+        self._doubted: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -153,26 +163,87 @@ class Fleet:
             node_uuid = self._by_instance.get(instance_uuid)
             return None if node_uuid is None else self._nodes.get(node_uuid)
 
-    def read(self, ironic: Ironic, filters: Mapping[str, str | bool] | None = None) -> None:
+    def read(
+        self,
+        ironic: Ironic,
+        filters: Mapping[str, str | bool] | None = None,
+        *,
+        accept: Callable[[Collection[str]], None] = lambda _node_uuids: None,
+    ) -> None:
         """Every node that passes the filters is known, and no other. Keeps what it had if a page cannot be read.
 
+        Args:
+            ironic: where to read.
+            filters: Ironic's own.
+            accept: is shown the UUIDs of all nodes that were read; raises if they cannot be all that there are.
+
         Raises:
             GatewayError: Ironic could not be asked.
         """
+        with self._lock:
+            began = self._moment
         # Asked before the list is read: what changes meanwhile is news to the first refresh.
         newest = ironic.newest_changes(limit=1)
-        nodes = {node.uuid: node for node in ironic.nodes(filters)}
-        by_instance = {node.instance_uuid: node.uuid for node in nodes.values() if node.instance_uuid is not None}
+        nodes = {node.uuid: node for node in ironic.nodes(filters) if self._belongs(node)}
+        accept(nodes.keys())
         with self._lock:
-            self._nodes, self._by_instance = nodes, by_instance
+            for node_uuid, moment in self._learned.items():
+                if moment > began and node_uuid in self._nodes:
+                    nodes[node_uuid] = self._nodes[node_uuid]
+            self._nodes = nodes
+            self._by_instance = {
+                node.instance_uuid: node.uuid for node in nodes.values() if node.instance_uuid is not None
+            }
+            self._learned = {uuid: moment for uuid, moment in self._learned.items() if moment > began}
+            self._doubted = {uuid: moment for uuid, moment in self._doubted.items() if moment > began}
             self._latest_change = newest[0].changed_at if newest else None
 
+    def look(self, ironic: Ironic, node_uuid: str) -> Node:
+        """The node as it is now, which is known from now on.
+
+        Raises:
+            NodeNotFound: Ironic shows no such node.
+        """
+        with self._lock:
+            began = self._moment
+        node = ironic.node(node_uuid, fields=FLEET_FIELDS)
+        with self._lock:
+            if self._doubted.get(node_uuid, 0) <= began:
+                self._doubted.pop(node_uuid, None)
+            self._moment += 1
+            self._learned[node_uuid] = self._moment
+            self._take(node)
+        return node
+
+    def doubt(self, node_uuid: str) -> None:
+        """What is known of the node may be out of date: somebody does something with it."""
+        with self._lock:
+            self._moment += 1
+            self._doubted[node_uuid] = self._moment
+
+    def is_doubted(self, node_uuid: str) -> bool:
+        """Whether the node has to be looked at before it is spoken of."""
+        return node_uuid in self._doubted
+
+    def _take(self, node: Node) -> None:
+        before = self._nodes.pop(node.uuid, None)
+        if before is not None and self._by_instance.get(before.instance_uuid or "") == node.uuid:
+            del self._by_instance[before.instance_uuid or ""]
+        if self._belongs(node):
+            self._nodes[node.uuid] = node
+            if node.instance_uuid is not None:
+                self._by_instance[node.instance_uuid] = node.uuid
+
     def refresh(self, ironic: Ironic) -> int:
-        """What changed since the last refresh is known; says how many nodes that were. Not for a filtered fleet.
+        """What changed since the last refresh is known; says how many nodes that were.
+
+        Not for a fleet that was read with filters which `belongs` does not know.
 
         Raises:
             GatewayError: Ironic could not be asked.
         """
+        with self._lock:
+            began = self._moment
         changed: list[Node] = []
         marker = None
         while True:
@@ -188,11 +259,10 @@ class Fleet:
             for node in reversed(changed):
                 before = self._nodes.get(node.uuid)
                 count += before is None or before.changed_at != node.changed_at
-                if before is not None and self._by_instance.get(before.instance_uuid or "") == node.uuid:
-                    del self._by_instance[before.instance_uuid or ""]
-                self._nodes[node.uuid] = node
-                if node.instance_uuid is not None:
-                    self._by_instance[node.instance_uuid] = node.uuid
+                if self._learned.get(node.uuid, 0) <= began:
+                    self._take(node)
+                if self._doubted.get(node.uuid, 0) <= began:
+                    self._doubted.pop(node.uuid, None)
                 if node.changed_at is not None and (
                     self._latest_change is None or node.changed_at > self._latest_change
                 ):

@@ -30,10 +30,14 @@ from bloomery import (
 )
 from bloomery.deadline import USUAL
 from bloomery.engine import Observer
+from bloomery.errors import BloomeryError
+from bloomery.operations import deploy, interfaces, tear_down
+from bloomery.operations.run import Options
 from bloomery.testing import IronicSimulator, NeutronSimulator, Timings
 from bloomery.watch import Watch
 
 CHECKSUM = "a" * 64
+IN_PIECES = "3c3bd2b1-8b0e-4f5e-9d33-0d7a8f3b6a10"
 FAST = Timings(
     verify_s=0.002,
     power_s=0.002,
@@ -54,6 +58,7 @@ class World:
     neutron: NeutronSimulator
     node: str
     given_vif: str
+    spare_vif: str
     web: str
 
     def api(
@@ -105,6 +110,7 @@ def a_world(*, timings: Timings = FAST) -> Iterator[World]:
         private = neutron.add_network("private", cidrs=["10.0.0.0/24"])
         neutron.add_network("storage", cidrs=["10.9.0.0/24"])
         given = neutron.add_port(private, name="given")
+        spare = neutron.add_port(private, name="spare")
         web = neutron.create("security_groups", {"name": "web"})["id"]
         node = ironic.add_node(
             name="node-0",
@@ -114,7 +120,7 @@ def a_world(*, timings: Timings = FAST) -> Iterator[World]:
             storage_interface="external",
             console_interface="ipmitool-socat",
         )
-        yield World(ironic, neutron, node, given, str(web))
+        yield World(ironic, neutron, node, given, spare, str(web))
 
 
 def a_request(world: World, **changes: Any) -> DeployRequest:
@@ -191,7 +197,30 @@ def _rebuild(api: Bloomery, _world: World) -> None:
     api.rebuild("web-1", RebuildRequest(image=image, guest=Guest.of(user_data="#!/bin/true\n")), timeout_s=60)
 
 
+def _deploy_in_pieces(api: Bloomery, world: World) -> None:
+    """The pieces as Nova's manager has them done, which destroys what they have begun when one fails."""
+    options = Options(timeout_s=60, undo_timeout_s=60)
+    nics = (Nic(vif=world.given_vif),)
+    request = a_request(world, node=world.node, nics=nics, instance_uuid=IN_PIECES, instance_info={"image_source": "x"})
+    try:
+        node = deploy.claim(api.services, request, options)
+        node = deploy.plug(api.services, node, request, options)
+        deploy.spawn(api.services, node, request, options)
+    except BloomeryError:
+        left = api.services.ironic.node(world.node)
+        tear_down.destroy(api.services, left, IN_PIECES, options, wait_for_cleaning=True)
+        raise
+
+
+def _attach_given(api: Bloomery, world: World) -> None:
+    interfaces.plug_given(api.services, api.node("node-0"), world.spare_vif, Options(timeout_s=60))
+
+
 SCENARIOS: dict[str, Scenario] = {
+    "claim, then the rest": Scenario(nothing, _deploy_in_pieces),
+    "plug, after the claim": Scenario(nothing, _deploy_in_pieces),
+    "spawn, after claim and plugging": Scenario(nothing, _deploy_in_pieces),
+    "attach given interface": Scenario(deployed, _attach_given),
     "deploy": Scenario(nothing, lambda api, world: api.deploy(a_request(world), timeout_s=60)),
     "deploy to a named node": Scenario(
         nothing, lambda api, world: api.deploy(a_request(world, node="node-0"), timeout_s=60)

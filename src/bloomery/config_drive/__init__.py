@@ -13,6 +13,7 @@ from bloomery.config_drive.drive import (
     VOLUME_LABEL,
     ConfigDrive,
     Payload,
+    packed_image,
 )
 from bloomery.config_drive.meta_data import MetaData, host_name_from
 from bloomery.config_drive.network_data import (
@@ -51,5 +52,6 @@ __all__ = [
     "VlanLink",
     "host_name_from",
     "network_data_from_vifs",
+    "packed_image",
     "user_data_from",
 ]

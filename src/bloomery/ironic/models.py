@@ -31,6 +31,8 @@ class InternalInfo(msgspec.Struct, frozen=True):
     clean_step_index: int | None = None
     service_steps: list[CurrentStep] | None = None
     service_step_index: int | None = None
+    vnc_host: str | None = None
+    vnc_port: int | str | None = None
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -300,7 +302,7 @@ FLEET_FIELDS: tuple[str, ...] = (
     "uuid", "name", "instance_uuid", "provision_state", "target_provision_state", "provision_updated_at", "power_state",
     "target_power_state", "last_error", "maintenance", "maintenance_reason", "fault", "reservation", "retired",
     "retired_reason", "protected", "driver", "resource_class", "traits", "properties", "extra", "instance_info",
-    "driver_internal_info", "deploy_step", "clean_step", "owner", "lessee", "conductor_group",
+    "driver_internal_info", "deploy_step", "clean_step", "owner", "lessee", "conductor_group", "boot_mode", "secure_boot",
 )  # fmt: skip
 """What is asked of every node of a list."""
 

@@ -1,10 +1,12 @@
 """The lab's images: small files made once, and the HTTP server that hands them out.
 
-`python -m bloomery.lab.images PORT FOLDER` serves a folder on loopback until it is killed.
+`python -m bloomery.lab.images PORT FOLDER` serves a folder on loopback until it is killed; the images are there as plain
+files, and as Glance would show them.
 """
 
 import hashlib
 import io
+import json
 import random
 import struct
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from pycdlib import PyCdlib
 
+from bloomery.lab import glance
 from bloomery.lab.model import Image
 from bloomery.lab.service import Service
 from bloomery.lab.wait import answers
@@ -56,6 +59,7 @@ def create(folder: Path, *, base_url: str) -> dict[str, Image]:
         )
     sums = "".join(f"{images[name].sha256}  {file_name}\n" for name, file_name in _FILES.items())
     (folder / "SHA256SUMS").write_text(sums)
+    glance.create(folder, images)
     return images
 
 
@@ -101,6 +105,23 @@ def _iso(volume: str) -> bytes:
 
 class _Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if not self.path.startswith(glance.PREFIX):
+            super().do_GET()
+            return
+        answer = glance.answer(Path(self.directory), self.path)
+        if isinstance(answer, Path):
+            self.path = f"/{answer.name}"
+            super().do_GET()
+            return
+        status, value = answer
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 def main() -> None:

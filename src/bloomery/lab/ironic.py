@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from bloomery.lab.errors import LabError
+from bloomery.lab.glance import PREFIX as GLANCE
 from bloomery.lab.images import IRONIC_SUBFOLDER
 from bloomery.lab.model import Options
 from bloomery.lab.service import Service, die_with_parent, tail
@@ -156,6 +157,7 @@ def _settings(
         "redfish": {"auth_type": "basic", "post_boot_retry_delay": 1},
         "fake": {"deploy_delay": fake_deploy_delay_s},
         "service_catalog": {"auth_type": "none", "endpoint_override": f"http://127.0.0.1:{port}"},
+        "glance": {"auth_type": "none", "endpoint_override": f"{images_url}{GLANCE}"},
         "oslo_messaging_notifications": {"driver": "noop"},
         "sensor_data": {"send_sensor_data": False},
     }

@@ -24,12 +24,16 @@ from bloomery.operations import (
 REGISTRY: Mapping[str, tuple[Step[Any], ...]] = MappingProxyType(
     {
         "deploy": deploy.DEPLOY,
+        "claim": deploy.CLAIM,
+        "plug": deploy.PLUG,
+        "spawn": deploy.SPAWN,
         "destroy": tear_down.TEAR_DOWN_AND_CLEAN,
         "rebuild": rebuild.REBUILD,
         "rescue": rescue.RESCUE,
         "unrescue": rescue.UNRESCUE,
         "power": power.POWER,
         "attach interface": interfaces.ATTACH,
+        "attach given interface": interfaces.ATTACH_GIVEN,
         "detach interface": interfaces.DETACH,
         "change security group": interfaces.CHANGE_SECURITY_GROUP,
         "attach volume": volumes.ADD_VOLUME,

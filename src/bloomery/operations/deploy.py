@@ -387,8 +387,11 @@ def validate_node(run: DeployRun) -> None:
 
 def build_config_drive(run: DeployRun) -> None:
     """The config drive is ready to be sent."""
-    if run.request.guest.config_drive:
-        run.drive = _drive(run, [vif_id for _, vif_id in run.vifs]).as_payload(prefer_image=run.request.guest.as_image)
+    guest = run.request.guest
+    if guest.drive is not None:
+        run.drive = guest.drive
+    elif guest.config_drive:
+        run.drive = _drive(run, [vif_id for _, vif_id in run.vifs]).as_payload(prefer_image=guest.as_image)
 
 
 def _drive(run: DeployRun, vif_ids: Sequence[str]) -> ConfigDrive:
@@ -456,27 +459,136 @@ DEPLOY: tuple[Step[DeployRun], ...] = (
     Step("wait for active", await_active),
 )
 
+# In three pieces, for a caller who has to do something of his own in between, and who undoes by `tear_down.destroy`
+
+
+def note_vifs(run: DeployRun) -> None:
+    """The mark names the VIFs, before they are plugged."""
+    run.node = run.ironic.node(run.node.uuid)
+    _refuse_another(run)
+    known = {vif_id: GIVEN for _, vif_id in run.vifs} | vifs.marked(run.node.mark)
+    _note(run, "vifs", known)
+
+
+def note_volumes(run: DeployRun) -> None:
+    """The mark names the volume targets, before they exist; the node still carries the instance."""
+    run.commit()
+    run.node = run.ironic.node(run.node.uuid)
+    _refuse_another(run)
+    _note(run, "volumes", {uuid: volume.volume_id for uuid, volume in run.targets.items()})
+
+
+def _refuse_another(run: DeployRun) -> None:
+    if run.node.instance_uuid != run.instance_uuid:
+        raise NodeTakenAway(
+            f"node {run.node.label} does not carry our instance any more",
+            reason=f"it carries {run.node.instance_uuid or 'none'}",
+            node_uuid=run.node.uuid,
+        )
+
+
+def _note(run: DeployRun, what: str, value: Mapping[str, str]) -> None:
+    if as_mapping(as_mapping(run.node.mark).get(what)) == value:
+        return
+    mark = {**(run.node.mark or run.mark()), what: dict(value)}
+    run.node = run.ironic.update(
+        run.node,
+        [{"op": "add", "path": f"/extra/{MARK}", "value": mark}],
+        is_so=lambda now: as_mapping(now.mark).get(what) == value,
+        doing=f"noting the {what} of node {run.node.label}",
+    )
+
+
+CLAIM = tuple(step for step in DEPLOY if step.name in ("find node", "claim node"))
+PLUG: tuple[Step[DeployRun], ...] = (
+    Step("note VIFs", note_vifs),
+    Step("plug VIFs", plug_vifs, undo=tear_down.unplug_our_vifs),
+)
+SPAWN: tuple[Step[DeployRun], ...] = (
+    Step("note volumes", note_volumes),
+    *DEPLOY[DEPLOY.index(next(step for step in DEPLOY if step.name == "add volume targets")) :],
+)
+
+
+def claim(services: Services, request: DeployRequest, options: Options) -> Node:
+    """The node of the request carries the instance and our mark.
+
+    Raises:
+        Conflict: somebody else has it, or it cannot be had.
+    """
+    run = DeployRun(services, options, request)
+    carry_out(CLAIM, run)
+    return run.node
+
+
+def plug(services: Services, node: Node, request: DeployRequest, options: Options) -> Node:
+    """The VIFs of the request, which exist, are plugged into the node that was claimed.
+
+    Raises:
+        InterfaceFailed: Ironic refuses one; none is plugged.
+    """
+    run = _claimed(services, node, request, options)
+    run.commit()
+    if run.vifs:
+        carry_out(PLUG, run)
+    return run.node
+
+
+def spawn(services: Services, node: Node, request: DeployRequest, options: Options) -> Node:
+    """The node that was claimed, and has its VIFs, runs the instance; or is claimed and has its VIFs as before.
+
+    Raises:
+        ValidationFailed, DeployFailed: Ironic said no.
+        OperationTimedOut, OperationCancelled: likewise.
+        RollbackIncomplete: what was begun could not be undone; says what is left.
+    """
+    run = _claimed(services, node, request, options)
+    carry_out(SPAWN, run)
+    return run.node
+
+
+def _claimed(services: Services, node: Node, request: DeployRequest, options: Options) -> DeployRun:
+    run = DeployRun(services, options, request)
+    run.node = node
+    run.plan = [
+        PlannedVif(words=nic.words, vif_id=nic.vif, network_id="", port_uuid=nic.on)
+        for nic in request.nics
+        if nic.vif is not None
+    ]
+    run.vifs = [(vif, str(vif.vif_id)) for vif in run.plan]
+    return run
+
+
 # For a process that finds a deploy which another has left
 
 
-def resume(services: Services, node: Node, options: Options) -> Node:
+def resume(services: Services, node: Node, options: Options, *, instance_uuid: str | None = None) -> Node:
     """A deploy that another process began is brought to its end: the node is active, or free.
 
     Ironic alone knows how far it came. If it has taken the deploy up, that is followed; if not, what was begun is undone,
     because the request, with its secrets, died with its process.
 
+    Args:
+        services: what to work on.
+        node: the node that carries the instance.
+        options: time, progress, cancellation.
+        instance_uuid: the instance, for a node that a process other than Bloomery's deploys and so has no mark of ours.
+
     Raises:
         InvalidRequest: the node carries no instance of ours.
         DeployFailed: the deploy ended in failure, and was undone.
     """
-    if node.mark is None:
+    mark = node.mark
+    if mark is None and instance_uuid is not None and node.instance_uuid == instance_uuid:
+        mark = {"instance_uuid": instance_uuid}
+    if mark is None:
         raise InvalidRequest(f"node {node.label} carries no instance of ours", node_uuid=node.uuid)
-    run = left_behind(services, node, options)
+    run = left_behind(services, node, options, mark=mark)
     run.commit()
     match ON_LEFT_BEHIND[node.state]:
         case LeftBehind.LEAVE:
             return node
-        case LeftBehind.TAKE_BACK if node.mark.get("keep_failed") and node.state in KEPT:
+        case LeftBehind.TAKE_BACK if mark.get("keep_failed") and node.state in KEPT:
             return node
         case LeftBehind.TAKE_BACK:
             take_back(DEPLOY, run)
@@ -484,10 +596,29 @@ def resume(services: Services, node: Node, options: Options) -> Node:
             try:
                 await_active(run)
             except BloomeryError:
-                if not node.mark.get("keep_failed"):
+                if not mark.get("keep_failed"):
                     take_back(DEPLOY, run)
                 raise
     return run.node
+
+
+def resume_or_fail(services: Services, node: Node, options: Options) -> Node:
+    """The same of an instance that is to run: any other end is an error, whoever began the deploy.
+
+    Raises:
+        DeployFailed: the node is active with no instance of this kind, or free.
+    """
+    reason = "the process that asked for it ended before Ironic had taken it up"
+    if node.state in KEPT and node.last_error:
+        reason = node.last_error
+    node = resume(services, node, options, instance_uuid=node.instance_uuid)
+    if node.state is not Provision.ACTIVE:
+        raise DeployFailed(
+            f"the deploy of node {node.label} was broken off",
+            reason=reason,
+            node_uuid=node.uuid,
+        )
+    return node
 
 
 def abandon(services: Services, allocation: Allocation, options: Options) -> None:

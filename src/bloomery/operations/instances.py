@@ -16,7 +16,7 @@ from bloomery.ironic import Ironic, Node
 from bloomery.ironic.models import MARK
 from bloomery.operations import vifs
 from bloomery.operations.deploy import MUST_VALIDATE
-from bloomery.operations.run import Options, Run, Services, carry_out
+from bloomery.operations.run import BLOOMERY, NOVA, Options, Run, Services, carry_out, is_managed_by
 from bloomery.operations.vifs import CREATED, GIVEN, PluggedVif
 from bloomery.states import Power, Provision
 
@@ -84,7 +84,7 @@ class Instance:
 def manager_of(node: Node) -> Manager:
     """Who deployed the instance on the node, by the traces that each leaves."""
     if node.mark is not None:
-        return Manager.BLOOMERY
+        return Manager.NOVA if is_managed_by(NOVA, node.mark) else Manager.BLOOMERY
     if METALSMITH_CREATED in node.extra or METALSMITH_ATTACHED in node.extra:
         return Manager.METALSMITH
     if "nova_host_id" in node.instance_info:
@@ -205,7 +205,9 @@ def find_to_destroy(ironic: Ironic, name_or_uuid: str) -> tuple[Node, str | None
 def _once_carried(node: Node, name_or_uuid: str) -> bool:
     """Whether our mark on the node is of an instance that was called so and that the node does not carry any more."""
     mark = node.any_mark
-    return mark is not None and node.mark is None and name_or_uuid in (mark.get("instance_uuid"), mark.get("name"))
+    if mark is None or node.mark is not None or not is_managed_by(BLOOMERY, mark):
+        return False
+    return name_or_uuid in (mark.get("instance_uuid"), mark.get("name"))
 
 
 def _with_instance(node: Node) -> Node:
@@ -222,6 +224,13 @@ def must_be_ours(node: Node, verb: str) -> None:
     Raises:
         Conflict: somebody else deployed the instance.
     """
+    if is_managed_by(NOVA, node.mark):
+        raise Conflict(
+            f"instance {node.instance_uuid} is Nova's",
+            reason="behind its back it would go on showing it",
+            advice=f"To {verb} it, ask Nova",
+            node_uuid=node.uuid,
+        )
     if node.mark is None:
         raise Conflict(
             f"instance {node.instance_uuid} was not deployed by Bloomery",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bloomery.engine import Step
 from bloomery.errors import InterfaceFailed, NetworkNotFound, NodeTakenAway, NodeUnavailable, VifInUse
@@ -73,6 +73,40 @@ def detach(services: Services, node: Node, vif: str, options: Options) -> None:
     run = DetachRun("detach interface", services, options, instance_uuid=node.instance_uuid)
     run.node, run.vif = node, vif
     carry_out(DETACH, run)
+
+
+def plug_given(services: Services, node: Node, vif_id: str, options: Options) -> None:
+    """The VIF, which exists and is its caller's to delete, is on a NIC of the instance. Finding it there is fine.
+
+    Raises:
+        NodeUnavailable: the node is in no state for it.
+        InterfaceFailed: Ironic refuses it.
+    """
+    run = AttachRun("attach interface", services, options, instance_uuid=node.instance_uuid)
+    run.node, run.vif_id = node, vif_id
+    run.planned = PlannedVif(words=f"VIF {vif_id}", vif_id=vif_id, network_id="")
+    if vif_id not in run.ironic.vifs(node.uuid):
+        run.commit()
+        carry_out(ATTACH_GIVEN, run)
+
+
+def unplug_all(services: Services, node: Node, instance_uuid: str, vif_ids: Iterable[str], options: Options) -> None:
+    """None of these VIFs is on a NIC of the node. A node that carries somebody else's instance is left alone.
+
+    Raises:
+        InterfaceFailed: Ironic does not let one go.
+    """
+    run = DetachRun("detach interface", services, options, instance_uuid=instance_uuid)
+    run.node = run.ironic.node(node.uuid)
+    wanted = set(vif_ids)
+    if not wanted or run.node.instance_uuid not in (None, instance_uuid):
+        return
+    run.commit()
+    vifs.unplug(run, wanted)
+    left = wanted & set(run.ironic.vifs(node.uuid))
+    if left:
+        raise InterfaceFailed(f"VIF {', '.join(left)} is still plugged, although Ironic let it go", node_uuid=node.uuid)
+    _set_marked(run, {vif: kind for vif, kind in vifs.marked(run.node.mark).items() if vif not in wanted})
 
 
 # Steps' bodies of attach, in their order
@@ -201,6 +235,8 @@ ATTACH: tuple[Step[AttachRun], ...] = (
     Step("note VIF", note_vif, undo=forget_vif),
     Step("plug VIF", plug_vif, undo=unplug_vif),
 )
+
+ATTACH_GIVEN = tuple(step for step in ATTACH if step.name in ("check state", "note VIF", "plug VIF"))
 
 DETACH: tuple[Step[DetachRun], ...] = (
     Step("check state", check_active),

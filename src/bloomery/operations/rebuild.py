@@ -23,6 +23,8 @@ OF_THE_IMAGE = (
     "boot_iso", "deploy_interface", "preserve_ephemeral",
 )  # fmt: skip
 """What `instance_info` says of the image: all of it goes when another comes."""
+OF_THE_REQUEST = ("root_gb", "swap_mb", "ephemeral_gb", "ephemeral_format", "traits", "capabilities", "root_device")
+"""What it says besides of what was asked for, and loses where somebody describes the whole instance anew."""
 
 # Request
 
@@ -36,12 +38,14 @@ class RebuildRequest:
         guest: what it is told about itself; None keeps the config drive that it has.
         preserve_ephemeral: whether the data on its ephemeral partition stays.
         deploy_steps: in addition to those that Ironic takes anyway.
+        instance_info: all that Ironic is to know of the instance, from whoever knows it better than this request.
     """
 
     image: Image | None = None
     guest: Guest | None = None
     preserve_ephemeral: bool = False
     deploy_steps: tuple[Mapping[str, object], ...] = field(default=())
+    instance_info: Mapping[str, object] | None = None
 
 
 class RebuildRun(Run):
@@ -102,7 +106,9 @@ def check_state(run: RebuildRun) -> None:
 def build_config_drive(run: RebuildRun) -> None:
     """The new config drive, if there is to be one, is ready to be sent. Changes nothing."""
     guest = run.request.guest
-    if guest is not None and guest.config_drive:
+    if guest is not None and guest.drive is not None:
+        run.drive = guest.drive
+    elif guest is not None and guest.config_drive:
         vif_ids = run.ironic.vifs(run.node.uuid)
         drive = config_drive(run, guest, run.name, vif_ids, project_id=None)
         run.drive = drive.as_payload(prefer_image=guest.as_image)
@@ -113,17 +119,23 @@ def write_instance_info(run: RebuildRun) -> None:
     run.commit()
     before = run.node.instance_info
     after = dict(before)
-    if run.image is not None:
+    described = run.request.instance_info
+    if described is not None:
+        after = {key: value for key, value in before.items() if key not in (*OF_THE_IMAGE, *OF_THE_REQUEST)}
+        after |= described
+    elif run.image is not None:
         after = {key: value for key, value in before.items() if key not in OF_THE_IMAGE} | run.image.to_instance_info()
         if run.image.leaves_disks:
             after["deploy_interface"] = "ramdisk"
-    after.pop("preserve_ephemeral", None)
-    if run.request.preserve_ephemeral:
-        after["preserve_ephemeral"] = True
+    if described is None:
+        after.pop("preserve_ephemeral", None)
+        if run.request.preserve_ephemeral:
+            after["preserve_ephemeral"] = True
     mark = {
         **(run.node.mark or {}),
         **run.mark(),
-        "was": {key: before[key] for key in OF_THE_IMAGE if key in before},
+        "was": {key: value for key, value in before.items() if key in OF_THE_IMAGE or after.get(key) != value},
+        "added": sorted(after.keys() - before.keys()),
         "asked_at": run.node.provision_updated_at,
     }
     _write(run, after, mark, doing=f"writing the new image into the instance_info of node {run.node.label}")
@@ -135,17 +147,19 @@ def restore_instance_info(run: RebuildRun) -> None:
     mark = node.mark or {}
     if "asked_at" not in mark or mark["asked_at"] != node.provision_updated_at or node.state not in MAY_BE_UPDATED:
         return
-    was = as_mapping(mark.get("was"))
-    before = {key: value for key, value in node.instance_info.items() if key not in OF_THE_IMAGE} | dict(was)
+    gone = (*OF_THE_IMAGE, *(mark.get("added") or ()))
+    kept = {key: value for key, value in node.instance_info.items() if key not in gone}
+    before = kept | dict(as_mapping(mark.get("was")))
     old_mark = run.before.mark if run.before.mark is not None and "asked_at" not in run.before.mark else None
-    plain = {key: value for key, value in mark.items() if key not in ("was", "asked_at")}
+    plain = {key: value for key, value in mark.items() if key not in ("was", "added", "asked_at")}
     _write(run, before, old_mark or {**plain, "operation": "deploy"}, doing=f"restoring node {node.label}")
 
 
 def _write(run: RebuildRun, info: Mapping[str, Any], mark: Mapping[str, Any], *, doing: str) -> None:
     node = run.node
     patch: list[dict[str, object]] = []
-    for key in (*OF_THE_IMAGE,):
+    keys = [key for key in {**node.instance_info, **info} if node.instance_info.get(key) != info.get(key)]
+    for key in keys:
         if key in info and info[key] != node.instance_info.get(key):
             patch.append({"op": "add", "path": f"/instance_info/{key}", "value": info[key]})
         elif key in node.instance_info and key not in info:
@@ -153,7 +167,7 @@ def _write(run: RebuildRun, info: Mapping[str, Any], mark: Mapping[str, Any], *,
     patch.append({"op": "add", "path": f"/extra/{MARK}", "value": dict(mark)})
 
     def is_so(now: Node) -> bool:
-        return now.mark == mark and all(now.instance_info.get(key) == info.get(key) for key in OF_THE_IMAGE)
+        return now.mark == mark and all(now.instance_info.get(key) == info.get(key) for key in keys)
 
     run.node = run.ironic.update(node, patch, is_so=is_so, doing=doing)
 
@@ -206,3 +220,21 @@ def resume(services: Services, node: Node, options: Options) -> Node:
         await_active(run)
     restore_instance_info(run)
     return run.node
+
+
+def resume_or_fail(services: Services, node: Node, options: Options) -> Node:
+    """The same of an instance that is to run the new image: any other end is an error.
+
+    Raises:
+        RebuildFailed: it ended in failure, or Ironic never took it up.
+    """
+    asked = as_mapping(node.mark).get("asked_at", node.provision_updated_at)
+    if asked == node.provision_updated_at:
+        resume(services, node, options)
+        raise RebuildFailed(
+            f"the rebuild of node {node.label} was broken off",
+            reason="the process that asked for it ended before Ironic had taken it up",
+            advice="Ask for it again",
+            node_uuid=node.uuid,
+        )
+    return resume(services, node, options)

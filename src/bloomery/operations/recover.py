@@ -12,7 +12,7 @@ from bloomery.errors import BloomeryError
 from bloomery.ironic import Node
 from bloomery.ironic.models import MARK
 from bloomery.operations import deploy, rebuild, vifs, volumes
-from bloomery.operations.run import Options, Run, Services, as_mapping
+from bloomery.operations.run import Options, Run, Services, as_mapping, is_managed_by
 from bloomery.states import MAY_BE_UPDATED, Provision
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def recover_all(
     nodes = list(ironic.nodes())
     marked = {node.instance_uuid for node in nodes if node.mark is not None}
     for node in nodes:
-        if node.any_mark is not None and is_older(node.any_mark, older_than_s):
+        if is_managed_by(services.manager, node.any_mark) and is_older(node.any_mark or {}, older_than_s):
             yield node.label, _problem_of(recover, services, node, options)
     for allocation in ironic.allocations():
         mark = as_mapping(allocation.extra.get(MARK))
@@ -71,7 +71,7 @@ def recover(services: Services, node: Node, options: Options) -> Node:
     if node.any_mark is None:
         return node
     if node.mark is None:
-        return _sweep(services, node, options)
+        return sweep(services, node, options)
     if node.mark.get("operation") == "rebuild":
         return _tidy(services, rebuild.resume(services, node, options), options)
     if node.mark.get("operation") == "deploy" and node.state is not Provision.ACTIVE:
@@ -79,7 +79,12 @@ def recover(services: Services, node: Node, options: Options) -> Node:
     return _tidy(services, node, options)
 
 
-def _sweep(services: Services, node: Node, options: Options) -> Node:
+def is_leftover(node: Node) -> bool:
+    """Whether the node carries nothing but our mark of a former instance, and lets go of it now."""
+    return node.any_mark is not None and node.instance_uuid is None and node.state in MAY_BE_UPDATED
+
+
+def sweep(services: Services, node: Node, options: Options) -> Node:
     """Nothing is left on the node, or in Neutron, of the former instance that the mark names."""
     former = node.any_mark or {}
     run = Run("sweep", services, options, instance_uuid=str(former.get("instance_uuid")))

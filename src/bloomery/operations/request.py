@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from bloomery.config_drive import user_data_from
+from bloomery.config_drive import Payload, user_data_from
 from bloomery.config_drive.checks import canonical_uuid, line, shown
 from bloomery.config_drive.meta_data import ssh_public_key
 from bloomery.errors import InvalidRequest
@@ -264,6 +264,7 @@ class Guest:
         config_drive: False gives none at all.
         as_image: whether to build an image in any case, for an Ironic that has no program for it.
         dhcp: False writes down every address, also where a subnet has DHCP.
+        drive: a config drive that is built already, instead of one made of the rest.
     """
 
     ssh_keys: tuple[str, ...] = ()
@@ -275,6 +276,7 @@ class Guest:
     config_drive: bool = True
     as_image: bool = False
     dhcp: bool = True
+    drive: Secret[Payload] | None = None
 
     def __post_init__(self) -> None:
         """Keys are keys."""
@@ -316,6 +318,7 @@ class DeployRequest:
         deploy_steps: in addition to those that Ironic takes anyway; API 1.69.
         owner: the project that the allocation belongs to.
         instance_uuid: None makes one.
+        instance_info: all that Ironic is to know of the instance, from whoever knows it better than this request.
     """
 
     image: Image | None
@@ -334,6 +337,7 @@ class DeployRequest:
     deploy_steps: tuple[Mapping[str, object], ...] = ()
     owner: str | None = None
     instance_uuid: str | None = None
+    instance_info: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         """The values go together."""
@@ -397,6 +401,8 @@ class DeployRequest:
 
     def to_instance_info(self, *, image: Image | None, name: str) -> dict[str, object]:
         """All that Ironic reads of the instance, and nothing that is left from another."""
+        if self.instance_info is not None:
+            return dict(self.instance_info)
         info: dict[str, object] = {"display_name": name}
         if image is not None:
             info |= image.to_instance_info()

@@ -60,6 +60,32 @@ def unrescue(services: Services, node: Node, options: Options, *, wait: bool = T
     return run.node
 
 
+def resume(services: Services, node: Node, options: Options) -> Node:
+    """A rescue that another process began is brought to its end.
+
+    Raises:
+        RescueFailed: it ended in failure, or Ironic never took it up.
+    """
+    run = RescueRun("rescue", services, options, instance_uuid=node.instance_uuid)
+    run.node = node
+    run.commit()
+    await_rescue(run)
+    return run.node
+
+
+def resume_unrescue(services: Services, node: Node, options: Options) -> Node:
+    """The same of an unrescue.
+
+    Raises:
+        RescueFailed: it ended in failure, or Ironic never took it up.
+    """
+    run = UnrescueRun("unrescue", services, options, instance_uuid=node.instance_uuid)
+    run.node = node
+    run.commit()
+    await_unrescue(run)
+    return run.node
+
+
 # Steps' bodies, in their order
 
 

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 UNDO_TIMEOUT_S = 1800.0
 """How long the undoing of a failed operation may take."""
+BLOOMERY, NOVA = "bloomery", "nova"
+"""Whom an instance belongs to, as the mark says; without a word it is Bloomery's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Services:
         glance: None where the cloud has none.
         patience: how long they are borne when they do not answer.
         host: who we are, for the mark on the node.
+        manager: for whom we work, for the mark: what Nova deployed is left to Nova, and the other way round.
         observer: is told of every step and undo, before anybody else; tests break operations with it.
     """
 
@@ -85,6 +88,7 @@ class Services:
     glance: Glance | None = None
     patience: Patience = USUAL
     host: str = field(default_factory=socket.gethostname)
+    manager: str = BLOOMERY
     observer: Observer = field(default_factory=Observer)
 
     def asking(self, timeout_s: float) -> Deadline:
@@ -101,12 +105,28 @@ class Options:
         cancellation: how its caller may stop it.
         on_progress: is told how far it has got; called in the thread that called the operation.
         undo_timeout_s: seconds that undoing may take.
+        patience_s: how long a service that does not answer is borne while nothing has been changed yet; None means as
+            long as the services' patience says.
     """
 
     timeout_s: float = 3600.0
     cancellation: Cancellation = field(default_factory=Cancellation)
     on_progress: OnProgress = ignore
     undo_timeout_s: float = UNDO_TIMEOUT_S
+    patience_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """What belongs to the instance by its caller's word, besides what our mark on the node says.
+
+    Attributes:
+        vif_ids: to be unplugged.
+        volume_ids: whose targets are to be removed.
+    """
+
+    vif_ids: frozenset[str] = frozenset()
+    volume_ids: frozenset[str] = frozenset()
 
 
 class Run:
@@ -116,6 +136,7 @@ class Run:
         operation: its name.
         instance_uuid: the instance that it is about.
         node: the node as it was seen last.
+        belongings: what belongs to the instance besides what our mark says.
     """
 
     # How much of the whole operation its wait for Ironic takes, in a progress bar.
@@ -126,6 +147,7 @@ class Run:
         self.services = services
         self.options = options
         self.instance_uuid = instance_uuid
+        self.belongings = Belongings()
         self._node: Node | None = None
         self._whole = Deadline(
             options.timeout_s,
@@ -133,7 +155,8 @@ class Run:
             cancellation=options.cancellation,
             patience=services.patience,
         )
-        self.deadline = self._whole.impatient(services.patience.before_change_s)
+        patience_s = services.patience.before_change_s if options.patience_s is None else options.patience_s
+        self.deadline = self._whole.impatient(patience_s)
         self._at = Progress(operation, "", 0, 1, 0.0)
         self._is_undoing = False
         self._fraction = 0.0
@@ -205,6 +228,7 @@ class Run:
             "operation": self.operation,
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
             "by": self.services.host,
+            **({"manager": self.services.manager} if self.services.manager != BLOOMERY else {}),
             **more,
         }
 
@@ -339,6 +363,11 @@ def take_back(steps: Sequence[Step[R]], run: R) -> None:
     """
     run.begin_undo()
     engine.unwind(run.operation, steps, run, _Reporter(run), None)
+
+
+def is_managed_by(manager: str, mark: Mapping[str, Any] | None) -> bool:
+    """Whether the mark is that manager's; other managers' instances are not ours to recover or destroy."""
+    return mark is not None and mark.get("manager", BLOOMERY) == manager
 
 
 def as_mapping(value: object) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from bloomery.engine import Step
 from bloomery.errors import CleanFailed, NodeNotFound, NodeUnavailable, TearDownFailed
 from bloomery.ironic import Node
 from bloomery.operations import vifs, volumes
-from bloomery.operations.run import Options, Run, Services, carry_out
+from bloomery.operations.run import Belongings, Options, Run, Services, carry_out
 from bloomery.states import (
     MAY_BE_UPDATED,
     ON_TEAR_DOWN,
@@ -39,7 +39,13 @@ class TearDownRun(Run):
 
 
 def destroy(
-    services: Services, node: Node, instance_uuid: str, options: Options, *, wait_for_cleaning: bool = False
+    services: Services,
+    node: Node,
+    instance_uuid: str,
+    options: Options,
+    *,
+    wait_for_cleaning: bool = False,
+    belongings: Belongings | None = None,
 ) -> Node:
     """The instance is gone; twice in a row is fine. Nothing here is undone: each step may be repeated until it holds.
 
@@ -49,6 +55,7 @@ def destroy(
         instance_uuid: the instance.
         options: time, progress, cancellation.
         wait_for_cleaning: False returns as soon as Ironic has torn the node down and cleans it.
+        belongings: what belongs to the instance besides what our mark says.
 
     Returns:
         The node.
@@ -59,6 +66,7 @@ def destroy(
     """
     run = TearDownRun("destroy", services, options, instance_uuid=instance_uuid)
     run.node = node
+    run.belongings = belongings or Belongings()
     steps = TEAR_DOWN if not wait_for_cleaning else TEAR_DOWN_AND_CLEAN
     carry_out(steps, run, undo_on_failure=False)
     if run.clean_failure is not None:
@@ -100,6 +108,8 @@ def tear_down_node(run: Run) -> None:
     while True:
         run.deadline.check(f"tearing down node {run.node.label}")
         run.node = run.ironic.node(run.node.uuid)
+        if run.node.instance_uuid != run.instance_uuid and _our_mark(run) is None:
+            return
         if run.node.instance_uuid not in (None, run.instance_uuid):
             return
         todo = ON_TEAR_DOWN[run.node.state]
@@ -140,7 +150,8 @@ def _wait_until_moved(run: Run, before: Node) -> None:
 @unless_deleted
 def unplug_our_vifs(run: Run) -> None:
     """None of our VIFs is plugged into the node."""
-    vifs.unplug(run, vifs.ours(run, _our_mark(run)))
+    if run.node.instance_uuid in (None, run.instance_uuid):
+        vifs.unplug(run, {*vifs.ours(run, _our_mark(run)), *run.belongings.vif_ids})
 
 
 def delete_our_ports(run: Run) -> None:
@@ -151,7 +162,8 @@ def delete_our_ports(run: Run) -> None:
 @unless_deleted
 def remove_our_volumes(run: Run) -> None:
     """None of the volume targets that we added for the instance exists."""
-    volumes.remove(run, _our_mark(run))
+    if run.node.instance_uuid in (None, run.instance_uuid):
+        volumes.remove(run, _our_mark(run), volume_ids=run.belongings.volume_ids)
 
 
 def _our_mark(run: Run) -> Mapping[str, Any] | None:
@@ -176,7 +188,8 @@ def release_node(run: Run) -> None:
             raise NodeUnavailable(
                 f"node {node.label} is not released", reason=f"it is in {node.provision_state!r}", node_uuid=node.uuid
             )
-        left = vifs.marked(node.mark).keys() & set(run.ironic.vifs(node.uuid)) if vifs.marked(node.mark) else set()
+        known = vifs.marked(node.mark).keys() | run.belongings.vif_ids
+        left = known & set(run.ironic.vifs(node.uuid)) if known else set()
         if left:
             raise NodeUnavailable(
                 f"node {node.label} is not released",

@@ -1,0 +1,1 @@
+"""The door for Nova: `compute_driver = bloomery.IronicDriver`."""

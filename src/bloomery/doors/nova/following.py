@@ -1,0 +1,62 @@
+"""What Nova sees while a node is deployed: the server's progress; and what ends it: the server's deletion."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import oslo_messaging
+from nova import exception
+from nova.compute import task_states, vm_states
+from oslo_db.exception import DBError
+
+from bloomery.deadline import Cancellation
+from bloomery.operations.run import Progress
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 5.0
+"""How often the server is looked at, and its progress written, at most."""
+
+
+class Follower:
+    """Follows a deploy or rebuild on behalf of a server: `on_progress` is called with every look at the node.
+
+    Args:
+        instance: Nova's instance.
+    """
+
+    def __init__(self, instance: Any) -> None:
+        self.instance = instance
+        self.cancellation = Cancellation()
+        self._looked_at = time.monotonic()
+        self._told = 0
+
+    def on_progress(self, progress: Progress) -> None:
+        """The server shows how far it is; if a user has deleted it meanwhile, the operation is told to stop."""
+        now = time.monotonic()
+        if progress.undoing or now - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        try:
+            self.instance.refresh()
+            if _is_given_up(self.instance):
+                log.info("server %s is being deleted; its deploy is stopped", self.instance.uuid)
+                self.cancellation.cancel()
+                return
+            percent = round(progress.fraction * 100)
+            if percent != self._told:
+                self.instance.progress = self._told = percent
+                self.instance.save()
+        except exception.InstanceNotFound:
+            self.cancellation.cancel()
+        except (exception.NovaException, oslo_messaging.MessagingException, DBError) as problem:
+            # Nova's database or bus is away for a while: the deploy is none of its business.
+            log.info("could not look at server %s: %s", self.instance.uuid, problem)
+
+
+def _is_given_up(instance: Any) -> bool:
+    if instance.task_state == task_states.REBUILD_SPAWNING:
+        return False
+    return instance.task_state == task_states.DELETING or instance.vm_state in (vm_states.ERROR, vm_states.DELETED)

@@ -1,0 +1,118 @@
+"""What was under way when nova-compute stopped is followed to its end by the one that starts.
+
+Ironic goes on meanwhile, and Nova by itself would call each of these servers failed, with a node that runs its image all the
+same. Each is followed in a thread of its own, under the lock under which Nova builds and deletes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nova import context as nova_context
+from nova import exception, objects, utils
+from nova.compute import task_states, vm_states
+from nova.compute import utils as compute_utils
+from nova.virt import configdrive
+from oslo_utils import timeutils
+
+from bloomery.doors.nova.config import CONF, options
+from bloomery.doors.nova.errors import nova_errors
+from bloomery.doors.nova.following import Follower
+from bloomery.ironic import Node
+from bloomery.operations import deploy, rebuild, rescue
+from bloomery.operations.run import Options, Services
+
+if TYPE_CHECKING:
+    from bloomery.doors.nova.driver import IronicDriver
+
+log = logging.getLogger(__name__)
+
+Resume = Callable[[Services, Node, Options], Node]
+
+
+REBUILDING = (task_states.REBUILDING, task_states.REBUILD_BLOCK_DEVICE_MAPPING, task_states.REBUILD_SPAWNING)
+
+
+def _resume_of(instance: Any) -> tuple[Resume, str] | None:
+    """How what was under way is followed, and the state of the server that it ends in; None where nothing was."""
+    if instance.vm_state == vm_states.BUILDING:
+        return deploy.resume_or_fail, vm_states.ACTIVE
+    if instance.task_state in REBUILDING and instance.vm_state in (vm_states.ACTIVE, vm_states.STOPPED):
+        return rebuild.resume_or_fail, vm_states.ACTIVE
+    if instance.task_state == task_states.RESCUING:
+        return rescue.resume, vm_states.RESCUED
+    if instance.task_state == task_states.UNRESCUING:
+        return rescue.resume_unrescue, vm_states.ACTIVE
+    return None
+
+
+def take_up(driver: IronicDriver, context: Any, instances: Any) -> Any:
+    """Every instance with something under way on its node is being followed; the others are returned."""
+    left = []
+    for instance in instances:
+        resume = _resume_of(instance)
+        node = _node_of(driver, instance) if resume is not None else None
+        if resume is None or node is None:
+            left.append(instance)
+            continue
+        log.info("server %s: %s on node %s is taken up again", instance.uuid, instance.task_state, node.label)
+        follower = (driver, context.elevated(), instance, node, *resume)
+        threading.Thread(target=_follow, args=follower, name=f"bloomery-{instance.uuid}", daemon=True).start()
+    return objects.InstanceList(context, objects=left)
+
+
+def take_up_of_host(driver: IronicDriver) -> None:
+    """The same for a Nova that does not ask for it: it has called these servers failed by the time that they are not."""
+    context = nova_context.get_admin_context()
+    attributes = ["info_cache", "metadata", "system_metadata", "flavor"]
+    take_up(driver, context, objects.InstanceList.get_by_host(context, CONF.host, expected_attrs=attributes))
+
+
+def _node_of(driver: IronicDriver, instance: Any) -> Node | None:
+    try:
+        with nova_errors():
+            return driver.nodes.node_of(instance.uuid, fresh=True)
+    except exception.NovaException as problem:
+        log.warning("server %s cannot be taken up again: %s", instance.uuid, problem)
+        return None
+
+
+def _follow(driver: IronicDriver, context: Any, instance: Any, node: Node, resume: Resume, vm_state: str) -> None:
+    """The instance is as the operation wanted it, or in error with the reason."""
+
+    @utils.synchronized(instance.uuid)  # type: ignore[untyped-decorator]
+    def to_its_end() -> None:
+        follower = Follower(instance)
+        how = options(
+            CONF.bloomery.deploy_timeout, cancellation=follower.cancellation, on_progress=follower.on_progress
+        )
+        try:
+            with nova_errors(exception.InstanceDeployFailure):
+                resume(driver.services, node, how)
+        except exception.NovaException as problem:
+            compute_utils.add_instance_fault_from_exc(context, instance, problem)
+            if not follower.cancellation.is_cancelled:
+                _save(instance, vm_state=vm_states.ERROR, task_state=None)
+            return
+        finally:
+            driver.nodes.doubt(node.uuid)
+        if vm_state == vm_states.ACTIVE and instance.launched_at is None:
+            configdrive.update_instance(instance)
+            instance.launched_at = timeutils.utcnow()
+        state = driver.get_info(instance, use_cache=False).state
+        _save(instance, vm_state=vm_state, task_state=None, power_state=state, progress=100)
+        log.info("server %s: what was under way has come to its end", instance.uuid)
+
+    to_its_end()
+
+
+def _save(instance: Any, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(instance, name, value)
+    try:
+        instance.save()
+    except exception.InstanceNotFound:
+        log.info("server %s was deleted meanwhile", instance.uuid)

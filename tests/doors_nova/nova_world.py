@@ -1,0 +1,237 @@
+"""A compute service of Nova's, with its real objects and a database of its own, before simulators of Ironic and Neutron."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nova.conf
+from nova import config as nova_config
+from nova import context as nova_context
+from nova import objects
+from nova.compute import provider_tree, vm_states
+from nova.db.main import api as main_db
+from nova.db.main import models
+from nova.network import model as network_model
+from nova.objects import block_device as block_device_object
+from nova.virt import block_device as virt_block_device
+
+from bloomery.doors.nova.config import Connection
+from bloomery.doors.nova.driver import IronicDriver
+from bloomery.library import connect
+from bloomery.operations.run import NOVA, Services
+from bloomery.testing import IronicSimulator, NeutronSimulator, Timings
+from bloomery.watch import Watch
+
+CONF = nova.conf.CONF
+HOST = "compute-1"
+FAST = Timings(
+    verify_s=0.002,
+    power_s=0.002,
+    deploy_s=0.02,
+    agent_s=0.004,
+    tear_down_s=0.005,
+    clean_s=0.01,
+    rescue_s=0.005,
+    unrescue_s=0.005,
+)
+
+
+def database(folder: Path) -> None:
+    """Nova's database is there, with its tables and nothing in them."""
+    nova_config.parse_args(["nova-compute"], default_config_files=[], configure_db=False, init_rpc=False)
+    CONF.set_override("connection", f"sqlite:///{folder / 'nova.sqlite'}", group="database")
+    CONF.set_override("host", HOST)
+    objects.register_all()
+    main_db.configure(CONF)
+    models.BASE.metadata.create_all(main_db.get_engine())
+
+
+def empty_database() -> None:
+    """There is nothing in Nova's database."""
+    with main_db.get_engine().begin() as connection:
+        for table in reversed(models.BASE.metadata.sorted_tables):
+            connection.execute(table.delete())
+
+
+@dataclass
+class NovaWorld:
+    """A compute service with one free node; more can be added."""
+
+    ironic: IronicSimulator
+    neutron: NeutronSimulator
+    node: str
+    private: str
+    context: Any = field(default_factory=lambda: nova_context.RequestContext("user", "project", is_admin=True))
+    _driver: IronicDriver | None = None
+
+    def services(self) -> Services:
+        """What a compute service has after its start."""
+        from keystoneauth1.noauth import NoAuth
+        from keystoneauth1.session import Session
+
+        found = connect(session=Session(auth=NoAuth()), endpoints={"baremetal": self.ironic.url}).services
+        quick = Watch(found.ironic, shortest_s=0.004, longest_s=0.02)
+        return Services(ironic=found.ironic, watch=quick, host=HOST, manager=NOVA)
+
+    @property
+    def driver(self) -> IronicDriver:
+        """The driver of the compute service."""
+        if self._driver is None:
+            self._driver = self.restarted()
+        return self._driver
+
+    def restarted(self) -> IronicDriver:
+        """The driver of a compute service that has just started."""
+        self._driver = IronicDriver(None, connection=Connection(self.services))
+        return self._driver
+
+    def instance(self, *, node: str | None = None, host: str = HOST, **values: Any) -> Any:
+        """A server that Nova has put on the node."""
+        flavor = objects.Flavor(
+            id=1,
+            flavorid="metal",
+            name="metal",
+            memory_mb=8192,
+            vcpus=4,
+            root_gb=10,
+            ephemeral_gb=0,
+            swap=0,
+            rxtx_factor=1.0,
+            vcpu_weight=0,
+            disabled=False,
+            is_public=True,
+            extra_specs=values.pop("extra_specs", {"resources:CUSTOM_BAREMETAL": "1"}),
+            description=None,
+            projects=[],
+        )
+        instance = objects.Instance(
+            self.context,
+            uuid=str(uuid.uuid4()),
+            project_id="project",
+            user_id="user",
+            host=host,
+            node=node or self.node,
+            compute_id=1,
+            display_name="web-1",
+            hostname="web-1",
+            image_ref=str(uuid.uuid4()),
+            vm_state=values.pop("vm_state", vm_states.BUILDING),
+            system_metadata={"image_disk_format": "raw", "image_base_image_ref": "x"},
+            metadata={},
+            flavor=flavor,
+            old_flavor=None,
+            new_flavor=None,
+            config_drive="",
+            **values,
+        )
+        instance.create()
+        instance.keypairs = objects.KeyPairList(objects=[])
+        return instance
+
+    def image(self, **properties: Any) -> Any:
+        """A whole-disk image."""
+        return objects.ImageMeta(
+            id=str(uuid.uuid4()), name="debian", properties=objects.ImageMetaProps.from_dict(properties)
+        )
+
+    def vif(self) -> Any:
+        """A VIF that Nova has made, as its network model has it."""
+        vif_id = self.neutron.add_port(self.private, name="nova")
+        (port,) = [port for port in self.neutron.ports() if port["id"] == vif_id]
+        subnet = network_model.Subnet(
+            cidr="10.0.0.0/24",
+            dns=[network_model.IP("8.8.8.8", type="dns")],
+            gateway=network_model.IP("10.0.0.1", type="gateway"),
+            ips=[network_model.FixedIP(address=port["fixed_ips"][0]["ip_address"])],
+            routes=[],
+            version=4,
+        )
+        network = network_model.Network(id=self.private, label="private", subnets=[subnet], mtu=1500)
+        return network_model.VIF(id=vif_id, address=port["mac_address"], network=network, type="other", devname="eth0")
+
+    def network_info(self, count: int = 1) -> Any:
+        """So many VIFs."""
+        return network_model.NetworkInfo([self.vif() for _ in range(count)])
+
+    def volume(self, instance: Any, *, boot_index: int = 0) -> dict[str, Any]:
+        """Block device information with one volume."""
+        volume_id = str(uuid.uuid4())
+        info = {
+            "driver_volume_type": "iscsi",
+            "data": {"target_iqn": "iqn.x", "auth_password": "chap"},
+            "serial": volume_id,
+        }
+        device = block_device_object.BlockDeviceMapping(
+            self.context,
+            instance_uuid=instance.uuid,
+            source_type="volume",
+            destination_type="volume",
+            volume_id=volume_id,
+            boot_index=boot_index,
+            connection_info=json.dumps(info),
+            device_name="/dev/sda",
+            guest_format=None,
+            device_type="disk",
+            disk_bus=None,
+            delete_on_termination=False,
+            attachment_id=str(uuid.uuid4()),
+            volume_size=10,
+            snapshot_id=None,
+            image_id=None,
+            volume_type=None,
+            tag=None,
+            no_device=False,
+        )
+        device.create()
+        return {"block_device_mapping": virt_block_device.convert_volumes([device])}
+
+    def spawn(self, instance: Any, network_info: Any = None, block_device_info: Any = None, **how: Any) -> None:
+        """What Nova's manager does to build a server, as far as the driver sees it."""
+        self.driver.prepare_for_spawn(instance)
+        self.driver.prepare_networks_before_block_device_mapping(instance, network_info or [])
+        self.driver.spawn(
+            self.context,
+            instance,
+            how.pop("image_meta", None) or self.image(),
+            [],
+            how.pop("admin_password", None),
+            {},
+            network_info=network_info,
+            block_device_info=block_device_info,
+            **how,
+        )
+
+    def running(self, **values: Any) -> tuple[Any, Any]:
+        """A server that runs, and its VIFs."""
+        instance, network_info = self.instance(**values), self.network_info()
+        self.spawn(instance, network_info)
+        instance.vm_state = vm_states.ACTIVE
+        instance.save()
+        return instance, network_info
+
+    def seen(self, node: str | None = None) -> dict[str, Any]:
+        """The node as Ironic has it."""
+        return self.ironic.node(node or self.node)
+
+    def provider(self, node: str | None = None) -> Any:
+        """What Placement is told of the node, into a tree that knows nothing of it."""
+        tree = provider_tree.ProviderTree()
+        tree.new_root(node or self.node, node or self.node, generation=1)
+        self.driver.update_provider_tree(tree, node or self.node)
+        return tree
+
+
+@contextmanager
+def a_nova_world(**simulated: Any) -> Iterator[NovaWorld]:
+    """A world with one free node."""
+    with NeutronSimulator() as neutron, IronicSimulator(neutron=neutron, **simulated) as ironic:
+        ironic.timings = FAST
+        private = neutron.add_network("private", cidrs=["10.0.0.0/24"])
+        node = ironic.add_node(name="node-0", ports=3, storage_interface="external", console_interface="ipmitool-socat")
+        yield NovaWorld(ironic, neutron, node, private)

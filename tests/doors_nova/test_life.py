@@ -1,0 +1,81 @@
+"""The life of a server, as Nova's manager calls the driver."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+from nova import exception, objects
+from nova.compute import task_states
+
+from bloomery.doors.nova import hooks
+from doors_nova.nova_world import NovaWorld
+
+
+def test_a_server_is_built_and_destroyed_and_nothing_is_left(world: NovaWorld) -> None:
+    instance, network_info = world.running()
+    node = world.seen()
+    assert node["provision_state"] == "active"
+    assert node["instance_uuid"] == instance.uuid
+    assert world.ironic.vifs(world.node) == [network_info[0]["id"]]
+    world.driver.destroy(world.context, instance, network_info)
+    node = world.ironic.wait_for(world.node, "available")
+    assert node["instance_uuid"] is None
+    assert node["instance_info"] == {}
+    world.driver.get_available_nodes()
+    assert "bloomery" not in world.seen()["extra"]
+    assert world.ironic.vifs(world.node) == []
+    assert [port["id"] for port in world.neutron.ports()] == [network_info[0]["id"]]
+
+
+def with_site(value: Any, *, instance: Any, node: Any) -> Any:
+    """A site's hook."""
+    return {**(value or {}), "site": node.name, "server": instance.uuid}
+
+
+def test_a_hook_of_the_site_changes_what_a_server_is_told(world: NovaWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint(name="site", value=f"{__name__}:with_site", group=hooks.META_DATA)
+    monkeypatch.setattr(EntryPoint, "load", lambda _entry: with_site)
+    monkeypatch.setattr(hooks, "entry_points", lambda *, group: [entry] if group == hooks.META_DATA else [])
+    hooks._hooks.cache_clear()
+    instance, node = world.instance(), world.driver.services.ironic.node(world.node)
+    assert hooks.meta_data({"a": "b"}, instance, node) == {"a": "b", "site": "node-0", "server": instance.uuid}
+    assert hooks.user_data(b"x", instance, node) == b"x"
+    hooks._hooks.cache_clear()
+
+
+def test_what_ironic_knows_of_a_machine_can_be_asked_for(world: NovaWorld) -> None:
+    instance, _ = world.running()
+    told = world.driver.get_instance_diagnostics(instance)
+    assert isinstance(told, objects.Diagnostics)
+    assert (told.driver, told.state) == ("ironic", "running")
+    assert world.driver.get_diagnostics(instance)["power_state"] == "power on"
+    assert b"provision state: active" in world.driver.get_console_output(world.context, instance)
+
+
+def test_a_volume_comes_to_a_stopped_server_and_goes_again(world: NovaWorld) -> None:
+    instance, _ = world.running()
+    info = {"driver_volume_type": "iscsi", "data": {"target_iqn": "iqn.x"}, "serial": "volume-1"}
+    with pytest.raises(exception.VolumeAttachFailed):
+        world.driver.attach_volume(world.context, info, instance, "/dev/sdb")
+    world.driver.power_off(instance)
+    world.driver.attach_volume(world.context, info, instance, "/dev/sdb")
+    assert [target["volume_id"] for target in world.ironic.volume_targets(world.node)] == ["volume-1"]
+    world.driver.detach_volume(world.context, info, instance, "/dev/sdb")
+    assert world.ironic.volume_targets(world.node) == []
+
+
+def test_progress_is_shown_and_a_deleted_server_stops_its_deploy(
+    world: NovaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bloomery.doors.nova.following.LOOK_EVERY_S", 0.0)
+    instance, network_info = world.instance(), world.network_info()
+    world.spawn(instance, network_info)
+    assert objects.Instance.get_by_uuid(world.context, instance.uuid).progress > 0
+    world.driver.destroy(world.context, instance, network_info)
+    world.ironic.wait_for(world.node, "available")
+    other, network_info = world.instance(task_state=task_states.DELETING), world.network_info()
+    with pytest.raises(exception.InstanceDeployFailure, match="cancelled"):
+        world.spawn(other, network_info)
+    assert world.ironic.wait_for(world.node, "available", "cleaning")["provision_state"] != "active"

@@ -1,0 +1,174 @@
+"""The life of a server, through Nova's API: after each thing that a user does, all sides agree."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bloomery.lab import Kind, glance
+from nova_site.site import SSH_KEY, USER_DATA, NovaSite, Refused
+
+pytestmark = pytest.mark.lab
+
+
+def test_a_server_is_created_deleted_and_its_disk_wiped(nova: NovaSite) -> None:
+    for node in nova.lab.nodes:
+        nova.site.patch(node.uuid, automated_clean=True)
+    try:
+        server = nova.built()
+        nova.agree(server)
+        node = nova.node(server)
+        info = nova.ironic.node(node)["instance_info"]
+        assert (info["image_source"], info["display_name"]) == (glance.image_id("whole-disk"), "web-1")
+        assert nova.site.machine(node.name)["image_sha256"] == nova.lab.images["whole-disk"].sha256
+        nova.delete(server)
+        nova.assert_gone(server, node)
+    finally:
+        for node in nova.lab.nodes:
+            nova.site.patch(node.uuid, automated_clean=False)
+
+
+def test_a_server_gets_its_config_drive_user_data_key_and_metadata(nova: NovaSite, server: str) -> None:
+    nova.agree(server)
+    node = nova.node(server)
+    drive = nova.site.config_drive(node.name)
+    meta_data = json.loads(drive["/openstack/latest/meta_data.json"])
+    assert (meta_data["uuid"], meta_data["name"], meta_data["meta"]) == (server, "shared", {"role": "web"})
+    assert meta_data["public_keys"] == {"key": SSH_KEY}
+    assert drive["/openstack/latest/user_data"].decode() == USER_DATA
+    network_data = json.loads(drive["/openstack/latest/network_data.json"])
+    assert {link["ethernet_mac_address"] for link in network_data["links"]} == set(node.mac_addresses)
+    storage = next(port for port in nova.ports(server) if port["net_id"] == nova.lab.networks["tenant"]["storage"])
+    assert storage["fixed_ips"][0]["ip_address"] in {each.get("ip_address") for each in network_data["networks"]}
+
+
+def test_two_servers_at_once_get_a_node_each(nova: NovaSite) -> None:
+    nova.create("pair", flavor="bm-fake", min_count=2, max_count=2)
+    servers = [row["id"] for row in nova.call("GET", "servers?name=pair")["servers"]]
+    assert len(servers) == 2
+    for server in servers:
+        nova.wait_for(server, "ACTIVE")
+        nova.agree(server)
+    assert len({nova.node(server).uuid for server in servers}) == 2
+
+
+def test_a_port_that_a_user_brought_stays_his(nova: NovaSite) -> None:
+    port = nova.port("private", name="mine")
+    server = nova.built(networks=[{"port": port}])
+    nova.agree(server)
+    assert [row["port_id"] for row in nova.ports(server)] == [port]
+    node = nova.node(server)
+    nova.delete(server)
+    nova.assert_gone(server, node)
+    (left,) = nova.site.ports(id=port)
+    assert (left["device_id"], left["binding:host_id"]) == ("", "")
+    nova.delete_port(port)
+
+
+def test_a_server_without_networks_runs(nova: NovaSite) -> None:
+    server = nova.built(networks="none", flavor="bm-fake")
+    nova.agree(server)
+    assert nova.ports(server) == []
+
+
+def test_power_follows_the_user(nova: NovaSite, server: str) -> None:
+    node = nova.node(server)
+    nova.act(server, "os-stop")
+    nova.wait_for(server, "SHUTOFF")
+    nova.agree(server)
+    nova.act(server, "os-start")
+    nova.wait_for(server, "ACTIVE")
+    nova.agree(server)
+    for kind in ("SOFT", "HARD"):
+        boots = nova.site.machine(node.name)["boots"]
+        nova.act(server, "reboot", {"type": kind})
+        nova.wait_for(server, "ACTIVE")
+        nova.agree(server)
+        assert nova.site.machine(node.name)["boots"] == boots + 1
+
+
+def test_a_rebuild_installs_the_new_image_and_keeps_the_rest(nova: NovaSite, server: str) -> None:
+    node, ports = nova.node(server), {port["port_id"] for port in nova.ports(server)}
+    nova.act(server, "rebuild", {"imageRef": glance.image_id("whole-disk-2"), "metadata": {"role": "db"}})
+    nova.wait_for(server, "ACTIVE")
+    nova.agree(server)
+    assert nova.node(server) == node
+    assert {port["port_id"] for port in nova.ports(server)} == ports
+    assert nova.site.machine(node.name)["image_sha256"] == nova.lab.images["whole-disk-2"].sha256
+    assert nova.ironic.node(node)["instance_info"]["image_source"] == glance.image_id("whole-disk-2")
+    meta_data = json.loads(nova.site.config_drive(node.name)["/openstack/latest/meta_data.json"])
+    assert meta_data["meta"] == {"role": "db"}
+
+
+def test_a_server_in_error_is_rebuilt(nova: NovaSite, server: str) -> None:
+    nova.act(server, "os-resetState", {"state": "error"}, user="admin")
+    # Before 2.93 upstream's driver can rebuild as well.
+    nova.act(server, "rebuild", {"imageRef": glance.image_id("whole-disk")}, version="2.92")
+    nova.wait(lambda: nova.server(server)["status"] != "ERROR", lambda: "the rebuild began")
+    nova.wait_for(server, "ACTIVE")
+    nova.agree(server)
+
+
+def test_a_rescued_server_runs_the_agent_and_comes_back(nova: NovaSite, server: str) -> None:
+    nova.act(server, "rescue", {"adminPass": "Passw0rd-for-rescue"})
+    nova.wait_for(server, "RESCUE")
+    nova.agree(server)
+    nova.act(server, "unrescue")
+    nova.wait_for(server, "ACTIVE")
+    nova.agree(server)
+
+
+def test_interfaces_come_and_go(nova: NovaSite) -> None:
+    server = nova.built(flavor="bm-fake")
+    network = {"net_id": nova.lab.networks["tenant"]["dual"]}
+    attached = nova.call("POST", f"servers/{server}/os-interface", {"interfaceAttachment": network})
+    port = attached["interfaceAttachment"]["port_id"]
+    nova.agree(server)
+    assert port in {row["port_id"] for row in nova.ports(server)}
+    nova.call("DELETE", f"servers/{server}/os-interface/{port}")
+    nova.wait(lambda: len(nova.ports(server)) == 1, lambda: "the port is gone")
+    nova.agree(server)
+    assert nova.site.ports(id=port) == []
+
+
+def test_a_crash_dump_reaches_the_machine(nova: NovaSite, server: str) -> None:
+    node = nova.node(server)
+    before = nova.site.machine(node.name)["interrupts"]
+    nova.act(server, "trigger_crash_dump")
+    nova.wait(lambda: nova.site.machine(node.name)["interrupts"] == before + 1, lambda: "the machine was interrupted")
+    nova.wait_for(server, "ACTIVE")
+    nova.agree(server)
+
+
+def test_a_node_without_a_console_is_a_clean_refusal(nova: NovaSite, server: str) -> None:
+    with pytest.raises(Refused) as refused:
+        nova.call(
+            "POST", f"servers/{server}/remote-consoles", {"remote_console": {"protocol": "serial", "type": "serial"}}
+        )
+    assert refused.value.status in (400, 409)
+    nova.agree(server)
+
+
+def test_a_volume_backed_server_has_its_volume_as_a_target_in_ironic(nova: NovaSite) -> None:
+    nodes = [node for node in nova.lab.nodes if node.kind is Kind.FAKE]
+    for node in nodes:
+        nova.site.patch(node.uuid, storage_interface="external")
+        connector = {"node_uuid": node.uuid, "type": "iqn", "connector_id": f"iqn.2026-01.example.lab:{node.name}"}
+        nova.ironic.call("POST", "volume/connectors", connector)
+    try:
+        volume = nova.volume()
+        mapping = {"uuid": volume, "boot_index": 0, "source_type": "volume", "destination_type": "volume"}
+        server = nova.built(image=None, flavor="bm-fake", block_device_mapping_v2=[mapping])
+        nova.agree(server)
+        node = nova.node(server)
+        assert nova.volume_targets(node) == [volume]
+        assert "image_source" not in nova.ironic.node(node)["instance_info"]
+        nova.delete(server)
+        nova.assert_gone(server, node)
+    finally:
+        nova.clear()
+        for row in nova.ironic.call("GET", "volume/connectors")["connectors"]:
+            nova.ironic.call("DELETE", f"volume/connectors/{row['uuid']}")
+        for node in nodes:
+            nova.site.patch(node.uuid, storage_interface="noop")
