@@ -11,19 +11,20 @@ from bloomery.watch import OVERLAP
 from .clients import OURS, Clients
 from .measuring import Cost, Figure, cost_of, figures_of
 
-CHANGES = 10
+CHANGES = 5
 _AGAIN = "reading it all again"
 
 
 def measure(clients: Clients, *, repetitions: int) -> list[Figure]:
-    """Ten nodes change; then one fleet is refreshed, and another read anew."""
+    """A few nodes change; then one fleet is refreshed, and another read anew."""
     ironic = clients.bloomery.services.ironic
     fresh, again = Fleet(), Fleet()
     fresh.read(ironic)
     found: dict[str, list[Cost]] = {OURS: [], _AGAIN: []}
     numbers = count()
     for repetition in range(repetitions + 1):
-        time.sleep(2 * OVERLAP.total_seconds())  # a refresh reads what changed this shortly before it once more
+        # What changed this shortly before the last change that is known is read once more.
+        time.sleep(2 * OVERLAP.total_seconds())
         changed = fresh.nodes[repetition * CHANGES : (repetition + 1) * CHANGES]
         number = next(numbers)
         for node in changed:
