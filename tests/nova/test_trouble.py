@@ -1,4 +1,4 @@
-"""What goes wrong on a real site: failing deploys, deletes that cannot wait, nova-compute dying, power changed by others."""
+"""What goes wrong on a real site: failing deploys, deletes that cannot wait, power changed by others."""
 
 from __future__ import annotations
 
@@ -58,24 +58,6 @@ def test_a_server_that_is_deleted_twice_is_deleted_once(nova: NovaSite) -> None:
     nova.assert_gone(server, node)
 
 
-def test_a_deploy_goes_on_when_nova_compute_was_killed(nova: NovaSite) -> None:
-    server = nova.create()
-    nova.wait_until_midway(server)
-    with nova.without_compute(is_killed=True):
-        pass
-    nova.wait_for(server, "ACTIVE")
-    nova.agree(server)
-
-
-def test_a_server_deleted_while_nova_compute_was_down_is_torn_down_when_it_is_back(nova: NovaSite) -> None:
-    server = nova.built()
-    node = nova.node(server)
-    with nova.without_compute():
-        nova.call("DELETE", f"servers/{server}")
-    nova.wait_gone(server)
-    nova.assert_gone(server, node)
-
-
 def test_power_changed_behind_novas_back_is_known_to_nova(nova: NovaSite) -> None:
     server = nova.built()
     with nova.compute_with(sync_power_state_interval=2):
@@ -95,3 +77,48 @@ def test_nova_does_not_fight_the_user_over_the_power(nova: NovaSite) -> None:
         nova.agree(server)
         assert nova.server(server)["status"] == "SHUTOFF"
         assert [event for event in nova.events(server) if "force" in event] == []
+
+
+def test_the_progress_of_a_server_moves_while_it_builds(nova: NovaSite) -> None:
+    server = nova.create()
+    seen: list[int] = []
+
+    def is_active() -> bool:
+        row = nova.server(server)
+        seen.append(row.get("progress", 0))
+        return bool(row["status"] == "ACTIVE")
+
+    nova.wait(is_active, lambda: "ACTIVE")
+    assert any(0 < progress < 100 for progress in seen), seen
+    assert seen == sorted(seen)
+
+
+def test_a_node_in_maintenance_is_reserved_and_gets_no_server(nova: NovaSite) -> None:
+    nodes = [node for node in nova.lab.nodes if node.resource_class == "baremetal.fake"]
+    for node in nodes:
+        nova.ironic.call("PUT", f"nodes/{node.uuid}/maintenance", {"reason": "a fan"})
+    for node in nodes:
+        nova.wait(
+            lambda node=node: nova.inventories(node)["CUSTOM_BAREMETAL_FAKE"]["reserved"] == 1,  # type: ignore[misc]
+            lambda: "reserved",
+        )
+    server = nova.create(flavor="bm-fake")
+    assert "No valid host" in nova.wait_for(server, "ERROR")["fault"]["message"]
+    nova.delete_failed(server)
+    for node in nodes:
+        nova.ironic.call("DELETE", f"nodes/{node.uuid}/maintenance")
+    nova.wait_until_schedulable()
+
+
+def test_diagnostics_and_the_console_log_are_answered(nova: NovaSite, server: str) -> None:
+    diagnostics = nova.call("GET", f"servers/{server}/diagnostics", user="admin")
+    assert (diagnostics["driver"], diagnostics["state"]) == ("ironic", "running")
+    nova.act(server, "os-getConsoleOutput", {})
+    nova.agree(server)
+
+
+def test_a_volume_for_a_running_server_is_a_clean_refusal(nova: NovaSite, server: str) -> None:
+    volume = nova.volume()
+    nova.call("POST", f"servers/{server}/os-volume_attachments", {"volumeAttachment": {"volumeId": volume}})
+    nova.wait(lambda: nova.server(server)["os-extended-volumes:volumes_attached"] == [], lambda: "it was refused")
+    nova.agree(server)

@@ -49,7 +49,7 @@ _THREADS = 10
 
 def one_writer_at_a_time() -> None:
     """Transactions that write follow each other, for each database file."""
-    locks: dict[str, threading.RLock] = defaultdict(threading.RLock)  # type: ignore[valid-type]
+    locks: dict[str, threading.RLock] = defaultdict(threading.RLock)
     scope = enginefacade._TransactionContextManager._transaction_scope
 
     @contextlib.contextmanager

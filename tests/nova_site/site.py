@@ -393,6 +393,11 @@ class NovaSite:
             self.call("DELETE", f"servers/{server}")
         self.wait(lambda: not self.exists(server), lambda: f"{server} is gone")
 
+    def restart_compute(self) -> None:
+        """nova-compute was killed and is back."""
+        with self.without_compute(is_killed=True):
+            pass
+
     @contextmanager
     def without_compute(self, *, is_killed: bool = False) -> Iterator[None]:
         """No nova-compute runs within the block; afterwards it is back, with the driver it had."""
@@ -444,7 +449,7 @@ class NovaSite:
     @contextmanager
     def broken(self, node: LabNode) -> Iterator[None]:
         """Deploys of the node fail within the block, or until it is repaired: its deploy kernel is not where it should be."""
-        self._set_deploy_kernel(node, f"{self.lab.images_url}/missing")
+        self.set_deploy_kernel(node, f"{self.lab.images_url}/missing")
         try:
             yield
         finally:
@@ -452,9 +457,10 @@ class NovaSite:
 
     def repair(self, node: LabNode) -> None:
         """Deploys of the node work."""
-        self._set_deploy_kernel(node, self.lab.images["kernel"].url)
+        self.set_deploy_kernel(node, self.lab.images["kernel"].url)
 
-    def _set_deploy_kernel(self, node: LabNode, url: str) -> None:
+    def set_deploy_kernel(self, node: LabNode, url: str) -> None:
+        """The node would be deployed by an agent whose kernel is there."""
         self.site.patch(node.uuid, **{"driver_info/deploy_kernel": url})
 
     def shared_server(self) -> str:

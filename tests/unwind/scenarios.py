@@ -58,7 +58,6 @@ class World:
     neutron: NeutronSimulator
     node: str
     given_vif: str
-    spare_vif: str
     web: str
 
     def api(
@@ -110,7 +109,6 @@ def a_world(*, timings: Timings = FAST) -> Iterator[World]:
         private = neutron.add_network("private", cidrs=["10.0.0.0/24"])
         neutron.add_network("storage", cidrs=["10.9.0.0/24"])
         given = neutron.add_port(private, name="given")
-        spare = neutron.add_port(private, name="spare")
         web = neutron.create("security_groups", {"name": "web"})["id"]
         node = ironic.add_node(
             name="node-0",
@@ -120,7 +118,7 @@ def a_world(*, timings: Timings = FAST) -> Iterator[World]:
             storage_interface="external",
             console_interface="ipmitool-socat",
         )
-        yield World(ironic, neutron, node, given, spare, str(web))
+        yield World(ironic, neutron, node, given, str(web))
 
 
 def a_request(world: World, **changes: Any) -> DeployRequest:
@@ -212,15 +210,23 @@ def _deploy_in_pieces(api: Bloomery, world: World) -> None:
         raise
 
 
+def deployed_beside_a_vif(world: World) -> None:
+    """The instance runs, and somebody has made another VIF for it."""
+    deployed(world)
+    (network,) = {port["network_id"] for port in world.neutron.ports() if port["id"] == world.given_vif}
+    world.neutron.add_port(network, name="spare")
+
+
 def _attach_given(api: Bloomery, world: World) -> None:
-    interfaces.plug_given(api.services, api.node("node-0"), world.spare_vif, Options(timeout_s=60))
+    (spare,) = [port["id"] for port in world.neutron.ports() if port["name"] == "spare"]
+    interfaces.plug_given(api.services, api.node("node-0"), spare, Options(timeout_s=60))
 
 
 SCENARIOS: dict[str, Scenario] = {
     "claim, then the rest": Scenario(nothing, _deploy_in_pieces),
     "plug, after the claim": Scenario(nothing, _deploy_in_pieces),
     "spawn, after claim and plugging": Scenario(nothing, _deploy_in_pieces),
-    "attach given interface": Scenario(deployed, _attach_given),
+    "attach given interface": Scenario(deployed_beside_a_vif, _attach_given),
     "deploy": Scenario(nothing, lambda api, world: api.deploy(a_request(world), timeout_s=60)),
     "deploy to a named node": Scenario(
         nothing, lambda api, world: api.deploy(a_request(world, node="node-0"), timeout_s=60)
