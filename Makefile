@@ -17,7 +17,7 @@ demo: lab-installed ## deploy, use and destroy an instance on a real Ironic, her
 	@$(PY) -m bloomery.doors.cli.demo $(if $(filter 1,$(KEEP)),--keep)
 
 test: lint types ## everything that must pass before a commit: lint, types, then all tests
-	@$(PY) -m pytest -q -n $(or $(JOBS),4) --dist loadfile
+	@$(PY) tools/run_tests.py -q -n $(or $(JOBS),4) --dist loadfile
 
 test-faults: all-installed ## every request of every operation fails in every way; some 15 minutes on two cores
 	@BLOOMERY_FAULT_CELLS=all $(PY) -m pytest -q -n $(or $(JOBS),4) tests/unwind/test_faults.py

@@ -20,6 +20,7 @@ from nova import exception, objects
 from nova.compute import power_state, task_states, vm_states
 from nova.virt.ironic import patcher
 
+from bloomery.deadline import Patience
 from bloomery.engine import Observer
 from bloomery.testing import Fault, FaultKind, RecordedRequest
 from bloomery.testing.http_simulator import HttpSimulator
@@ -450,7 +451,8 @@ def test_d23_whatever_ironic_does_nova_gets_its_own_errors(
 ) -> None:
     instance, network_info = world.running()
     in_a_hurry(monkeypatch)
-    monkeypatch.setattr("bloomery.operations.run.OUTAGE_S", 0.3)
+    patience = Patience(before_change_s=0.3, after_change_s=0.3, first_pause_s=0.05)
+    world.driver.connection._services = replace(world.driver.connection.services, patience=patience)
     world.ironic.on_request = lambda _request: BREAKDOWNS[breakdown]
     with contextlib.suppress(exception.NovaException):
         CALLS[call](world, instance, network_info)
