@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from itertools import count
 
 from bloomery.fleet import Fleet
 from bloomery.watch import OVERLAP
@@ -21,24 +20,22 @@ def measure(clients: Clients, *, repetitions: int) -> list[Figure]:
     fresh, again = Fleet(), Fleet()
     fresh.read(ironic)
     found: dict[str, list[Cost]] = {OURS: [], _AGAIN: []}
-    numbers = count()
     for repetition in range(repetitions + 1):
-        # What changed this shortly before the last change that is known is read once more.
+        # A refresh reads once more what changed shortly before the last change that it knows: one repetition's, not two.
         time.sleep(2 * OVERLAP.total_seconds())
         changed = fresh.nodes[repetition * CHANGES : (repetition + 1) * CHANGES]
-        number = next(numbers)
         for node in changed:
             ironic.update(
                 node,
-                [{"op": "add", "path": "/extra/benchmark", "value": number}],
-                is_so=lambda now, number=number: now.extra.get("benchmark") == number,  # type: ignore[misc]
+                [{"op": "add", "path": "/extra/benchmark", "value": repetition}],
+                is_so=lambda now, value=repetition: now.extra.get("benchmark") == value,  # type: ignore[misc]
                 doing="changing a node",
             )
         refreshed, read = cost_of(lambda: fresh.refresh(ironic)), cost_of(lambda: again.read(ironic))
         for node in changed:
             for fleet in (fresh, again):
                 seen = fleet.node(node.uuid)
-                if seen is None or seen.extra.get("benchmark") != number:
+                if seen is None or seen.extra.get("benchmark") != repetition:
                     raise AssertionError(f"a change of node {node.label} was not seen")
         if repetition:
             found[OURS].append(refreshed)
