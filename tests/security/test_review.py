@@ -84,6 +84,7 @@ FOUND_AND_NOT_FOUND: dict[str, list[tuple[str, str]]] = {
     ],
     "foreign-exception": [
         (f"{DOOR}  self.connection.get()", DOOR.replace("X(D)", "X") + "  self.connection.get()"),
+        (f"{DOOR}  self.connection.get()", DOOR.replace("from n", "from socketserver") + "  self.connection.get()"),
         (
             f"{DOOR}  try: self.client.get()\n  except e.A: raise B",
             f"{DOOR}  try: self.client.get()\n  except (e.A, k.C): raise B",

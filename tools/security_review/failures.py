@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 
@@ -270,18 +271,14 @@ def cleanup_by_argument(source: Source) -> Iterator[Spot]:
 # Doors
 
 _CLIENT = re.compile(r"(?:^|_)(?:connection|conn|client|session|adapter|gateway)$")
-_NO_DOOR = re.compile(
-    r"^(?:object|ABC|Enum|StrEnum|IntEnum|Flag|Protocol|Generic|NamedTuple|TypedDict|Struct|BaseModel|Thread|str|int|dict"
-    r"|list|tuple|.*(?:Error|Exception|Warning|Mixin|Test|TestCase|Base))$"
-)
+_NO_DOOR = re.compile(r"^(?:Struct|BaseModel|.*(?:Error|Exception|Warning|Mixin|Test|TestCase|Base))$")
 
 
 def _is_door(source: Source, owner: ast.ClassDef) -> bool:
-    """Whether the class implements an interface from elsewhere, so that strangers call it."""
-    return any(
-        dotted(base).partition(".")[0] in source.imported and not _NO_DOOR.match(last(dotted(base)))
-        for base in owner.bases
-    )
+    """Whether the class implements an interface from elsewhere, and not one of Python's own, so that strangers call it."""
+    bases = [dotted(base) for base in owner.bases if dotted(base).partition(".")[0] in source.imported]
+    strangers = [name for name in bases if source.in_full(name).partition(".")[0] not in sys.stdlib_module_names]
+    return any(not _NO_DOOR.match(last(name)) for name in strangers)
 
 
 _ROOTS = {"requests.RequestException", "requests.exceptions.RequestException", "httpx.HTTPError"}
