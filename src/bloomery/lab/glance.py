@@ -88,7 +88,7 @@ def answer(folder: Path, url: str) -> tuple[HTTPStatus, Any] | Path:
         case ["v2", "images", number] if number in rows:
             return HTTPStatus.OK, _public(rows[number])
         case ["v2", "images", number, "file"] if number in rows:
-            return folder / rows[number]["_path"]
+            return folder / str(rows[number]["_path"])
         case ["v2", "images", number, "members"] if number in rows:
             return HTTPStatus.OK, {"members": []}
     return HTTPStatus.NOT_FOUND, {"message": f"No image found for {parts.path}"}
