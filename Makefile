@@ -7,7 +7,7 @@ PY := .venv/bin/python
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo test test-faults lint types docs bench lock clean lab-installed all-installed
+.PHONY: help demo test test-faults lint types security-review docs bench lock clean lab-installed all-installed
 
 help:
 	@echo "Bloomery: make TARGET [PYTHON=python3.12]"
@@ -28,6 +28,9 @@ lint: all-installed ## ruff: rules and format
 
 types: all-installed ## mypy, strict, over sources, tests, tools and benchmarks
 	@$(PY) -m mypy --no-error-summary --explicit-package-bases src tests tools benchmarks
+
+security-review: all-installed ## review src/ by the ten pillars of CWE; FORMAT=json or sarif for programs
+	@$(PY) -m tools.security_review --format $(or $(FORMAT),markdown) --accepted tools/security_review/accepted.toml src
 
 docs: all-installed ## build the site into site/
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet

@@ -11,7 +11,7 @@ from bloomery.lab import glance
 from nova_site.drivers import OURS, UPSTREAM
 from nova_site.site import NovaSite
 
-pytestmark = [pytest.mark.lab, pytest.mark.parametrize("driver", [OURS], indirect=True)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900), pytest.mark.parametrize("driver", [OURS], indirect=True)]
 
 
 def test_servers_of_either_driver_live_on_under_the_other(nova: NovaSite) -> None:

@@ -9,7 +9,7 @@ import pytest
 from bloomery.lab import Kind, glance
 from nova_site.site import SSH_KEY, USER_DATA, NovaSite, Refused
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 
 def test_a_server_is_created_deleted_and_its_disk_wiped(nova: NovaSite) -> None:

@@ -7,7 +7,7 @@ import pytest
 from bloomery.lab import glance
 from nova_site.site import NovaSite
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 
 def test_a_deploy_goes_on_when_nova_compute_was_killed(nova: NovaSite) -> None:

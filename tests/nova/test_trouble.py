@@ -9,7 +9,7 @@ import pytest
 from bloomery.lab import Kind
 from nova_site.site import NovaSite
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 
 def test_a_deploy_that_fails_goes_to_another_node(nova: NovaSite) -> None:

@@ -16,7 +16,8 @@ from live.site import Site
 from nova_site.cloud import HOST, Cloud, token
 from nova_site.neighbours import project_id
 
-WAIT_S = 90.0
+# Long enough for a machine that has much else to do: a wait ends when its condition is true.
+WAIT_S = 180.0
 MICROVERSION = "2.100"
 UNSTABLE = ("scheduling", "block_device_mapping", "networking", "spawning")
 _POWER = {1: "power on", 4: "power off"}
@@ -225,7 +226,7 @@ class NovaSite:
             found[:] = self.differences(server)
             return not found
 
-        self.wait(is_agreed, lambda: "; ".join(found), timeout_s=20)
+        self.wait(is_agreed, lambda: "; ".join(found), timeout_s=60)
 
     def differences(self, server: str) -> list[str]:
         """What one side says of the server and another does not."""
@@ -281,7 +282,7 @@ class NovaSite:
             found[:] = self._remains(server, node)
             return not found
 
-        self.wait(is_gone, lambda: "; ".join(found), timeout_s=45)
+        self.wait(is_gone, lambda: "; ".join(found), timeout_s=90)
 
     def _remains(self, server: str, node: LabNode | None) -> list[str]:
         found = []

@@ -24,7 +24,7 @@ PATIENCE = Patience(request_s=REQUEST_S, before_change_s=3.0, after_change_s=15.
 LATE_S = REQUEST_S + 0.1
 LATE = "deed too late"
 """The request is carried out when its client has given it up, and has perhaps sent another."""
-SLOWER = replace(FAST, deploy_s=0.4)
+SLOWER = replace(FAST, deploy_s=0.4, rescue_s=0.4)
 """Where requests come late: what takes minutes in real life is still under way then."""
 
 Strikes = Callable[[int], FaultRule]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 
 from bloomery.engine import Step
@@ -124,7 +125,8 @@ def go_back(run: RescueRun) -> None:
 def _let_it_end(run: RescueRun) -> None:
     """Ironic has let go of the node: a wait for the ramdisk is given up at once, anything else is let to its end."""
     if run.node.state is Provision.RESCUE_WAIT:
-        run.ironic.provision(run.node, "abort")
+        with contextlib.suppress(NodeUnavailable):  # the ramdisk had called by then: it goes on, and is let to its end
+            run.ironic.provision(run.node, "abort")
 
     def judge(now: Node) -> Meaning:
         return Meaning.WAIT if now.state is Provision.RESCUE_WAIT else WHILE_SETTLING[now.state]

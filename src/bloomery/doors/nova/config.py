@@ -98,6 +98,7 @@ class Connection:
 
 def services_of_conf() -> Services:
     """Ironic as `[ironic]` describes it, for this compute service."""
+    # review: the transport gives each request its own timeout
     adapter: Any = utils.get_ksa_adapter("baremetal")
     # Neutron is Nova's to talk to: what is to be plugged is in the calls.
     api = Bloomery.over(

@@ -54,7 +54,7 @@ def take_up(driver: IronicDriver, context: Any, instances: Any) -> Any:
     left = []
     for instance in instances:
         resume = _resume_of(instance)
-        node = _node_of(driver, instance) if resume is not None else None
+        node = _node_of(driver, context, instance) if resume is not None else None
         if resume is None or node is None:
             left.append(instance)
             continue
@@ -71,13 +71,20 @@ def take_up_of_host(driver: IronicDriver) -> None:
     take_up(driver, context, objects.InstanceList.get_by_host(context, CONF.host, expected_attrs=attributes))
 
 
-def _node_of(driver: IronicDriver, instance: Any) -> Node | None:
+def _node_of(driver: IronicDriver, context: Any, instance: Any) -> Node | None:
+    """The node to follow; None where there is none, and then the server has a fault that says so."""
     try:
         with nova_errors():
-            return driver.nodes.node_of(instance.uuid, fresh=True)
+            node = driver.nodes.node_of(instance.uuid, fresh=True)
+            if node is None:
+                # Nova sets the server to ERROR without a word.
+                reason = "nova-compute stopped before the server was finished, and no node carries it any more"
+                raise exception.InstanceDeployFailure(reason=reason)
     except exception.NovaException as problem:
         log.warning("server %s cannot be taken up again: %s", instance.uuid, problem)
+        compute_utils.add_instance_fault_from_exc(context.elevated(), instance, problem)
         return None
+    return node
 
 
 def _follow(driver: IronicDriver, context: Any, instance: Any, node: Node, resume: Resume, vm_state: str) -> None:

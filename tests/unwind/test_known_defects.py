@@ -1,0 +1,137 @@
+"""What has gone wrong elsewhere, with strangers' things and operators' deeds, does not go wrong here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from bloomery import BloomeryError, Guest, Image, Progress, RebuildRequest, Secret, Volume
+from bloomery.errors import NodeUnavailable, PowerFailed
+from bloomery.testing.gateways import ironic_at
+from unwind.scenarios import FAST, World, a_request, a_world, deployed
+from unwind.test_unwind import settle
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with a_world() as made:
+        yield made
+
+
+def strangers_volume(world: World) -> str:
+    """A volume target that was made without us; returns its volume's id."""
+    ironic_at(world.ironic.url).add_volume_target(
+        world.node,
+        target_uuid=str(uuid4()),
+        volume_id="strangers",
+        volume_type="iscsi",
+        boot_index=7,
+        properties=Secret({}),
+        extra={},
+    )
+    return "strangers"
+
+
+def test_a_vif_that_somebody_left_on_a_free_node_is_refused_and_left(world: World) -> None:
+    network = str(world.neutron.ports()[0]["network_id"])
+    left = world.neutron.add_port(network, name="left")
+    ironic_at(world.ironic.url).attach_vif(world.node, left)
+    with pytest.raises(NodeUnavailable, match=left):
+        world.api().deploy(a_request(world), timeout_s=60)
+    assert world.ironic.vifs(world.node) == [left]
+    assert world.ironic.node(world.node)["instance_uuid"] is None
+
+
+def test_nothing_that_a_former_instance_left_in_instance_info_reaches_the_next(world: World) -> None:
+    left = {"configdrive": "of another tenant", "kernel": "old", "capabilities": {"a": "b"}, "ephemeral_gb": 7}
+    world.ironic.set(world.node, instance_info=left)
+    world.api().deploy(a_request(world, guest=Guest(config_drive=False)), timeout_s=60)
+    assert not left.keys() & world.ironic.node(world.node)["instance_info"].keys()
+
+
+def test_a_volume_of_somebody_else_is_refused_by_a_deploy_and_left_by_a_destroy(world: World) -> None:
+    volume = strangers_volume(world)
+    with pytest.raises(NodeUnavailable, match=volume):
+        world.api().deploy(a_request(world), timeout_s=60)
+    assert world.seen()["volumes"] == [volume]
+    assert world.ironic.node(world.node)["instance_uuid"] is None
+
+
+def test_a_destroyed_instance_leaves_nothing_of_itself(world: World) -> None:
+    deployed(world)
+    world.api().destroy("node-0", wait_for_cleaning=True, timeout_s=60)
+    seen = world.seen()
+    node = world.ironic.node(world.node)
+    assert (node["instance_uuid"], node["instance_info"], node["extra"]) == (None, {}, {})
+    assert (seen["vifs"], seen["volumes"], seen["allocations"]) == ([], [], [])
+    assert [port["name"] for port in world.neutron.ports()] == ["given"]
+
+
+def test_a_node_that_its_operator_undeploys_ends_the_deploy_with_a_plain_reason(world: World) -> None:
+    world.ironic.timings = replace(FAST, agent_s=1.0)
+    asked: list[str] = []
+
+    def undeploy(progress: Progress) -> None:
+        if progress.state == "wait call-back" and not asked:
+            operator = ironic_at(world.ironic.url)
+            operator.provision(operator.node(world.node), "deleted")
+            asked.append(progress.state)
+
+    with pytest.raises(BloomeryError, match="node-0"):
+        world.api().deploy(a_request(world), timeout_s=60, on_progress=undeploy)
+    settle(world)
+    world.api().recover(older_than_s=0)
+    assert asked
+    assert world.ironic.node(world.node)["provision_state"] == "available"
+    assert world.ironic.node(world.node)["instance_uuid"] is None
+    assert [port["name"] for port in world.neutron.ports()] == ["given"]
+
+
+def test_ironic_is_told_how_long_a_soft_power_off_may_take(world: World) -> None:
+    deployed(world)
+    world.api().power_off("web-1", soft_s=7, timeout_s=60)
+    asked = [sent.body for sent in world.ironic.requests if sent.path.endswith("/states/power")]
+    assert {"target": "soft power off", "timeout": 7} in asked
+
+
+def test_a_rebuild_of_what_boots_from_a_volume_writes_no_image(world: World) -> None:
+    boot = Volume(volume_id="root", boot_index=0, properties=Secret({}))
+    world.api().deploy(a_request(world, image=None, volumes=(boot,)), timeout_s=60)
+    world.api().rebuild("web-1", RebuildRequest(guest=Guest.of(user_data="#!/bin/true\n")), timeout_s=60)
+    assert "image_source" not in world.ironic.node(world.node)["instance_info"]
+
+
+def test_a_rebuild_with_another_image_keeps_nothing_of_the_old_one(world: World) -> None:
+    old = Image.named("http://images.example.org/a.raw", checksum="a" * 64)
+    world.api().deploy(
+        a_request(
+            world,
+            image=replace(
+                old, kernel="http://images.example.org/k", ramdisk="http://images.example.org/r", is_partition=True
+            ),
+        ),
+        timeout_s=60,
+    )
+    new = Image.named("http://images.example.org/b.raw", checksum="b" * 64)
+    world.api().rebuild("web-1", RebuildRequest(image=new), timeout_s=60)
+    info = world.ironic.node(world.node)["instance_info"]
+    assert (info["image_source"], info.get("image_type")) == (new.source, "whole-disk")
+    assert not {"kernel", "ramdisk"} & info.keys()
+
+
+def test_a_power_action_that_failed_is_not_reported_as_done(world: World) -> None:
+    deployed(world)
+    world.ironic.unplug_bmc(world.node)
+    with pytest.raises(PowerFailed, match="BMC cannot be reached"):
+        world.api().power_off("web-1", timeout_s=60)
+    assert world.ironic.bmc(world.node).power == "power on"
+
+
+@pytest.mark.parametrize("state", ["error", "deploy failed"])
+def test_a_rebuild_is_not_refused_because_of_the_failure_that_it_begins_from(world: World, state: str) -> None:
+    deployed(world)
+    world.ironic.set(world.node, provision_state=state)
+    assert world.api().rebuild("web-1", timeout_s=60).state == "active"
