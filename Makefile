@@ -7,7 +7,7 @@ PY := .venv/bin/python
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo test test-faults lint types security-review docs bench lock clean lab-installed all-installed
+.PHONY: help demo test test-nova test-faults lint types security-review docs bench lock clean lab-installed all-installed
 
 help:
 	@echo "Bloomery: make TARGET [PYTHON=python3.12]"
@@ -18,6 +18,9 @@ demo: lab-installed ## deploy, use and destroy an instance on a real Ironic, her
 
 test: lint types ## everything that must pass before a commit: lint, types, then all tests
 	@$(PY) tools/run_tests.py -q -n $(or $(JOBS),4) --dist loadfile
+
+test-nova: all-installed ## a whole real Nova 34 around the lab, with our driver and with Nova's own
+	@$(PY) -m pytest -q tests/nova
 
 test-faults: all-installed ## every request of every operation fails in every way; some 15 minutes on two cores
 	@BLOOMERY_FAULT_CELLS=all $(PY) -m pytest -q -n $(or $(JOBS),4) tests/unwind/test_faults.py
