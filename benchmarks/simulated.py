@@ -77,7 +77,7 @@ def _play(pipe: Connection, nodes: int, in_use: bool, deploy_s: float) -> None:
         _age(ironic)
         start, wires = ironic.snapshot(), neutron.ports()
         pipe.send((ironic.url, neutron.url))
-        while pipe.recv() == "restore":
+        while _next_order(pipe) == "restore":
             ironic.restore(start)
             for port in neutron.ports():
                 if port not in wires:
@@ -85,6 +85,14 @@ def _play(pipe: Connection, nodes: int, in_use: bool, deploy_s: float) -> None:
             ironic.requests.clear()
             neutron.requests.clear()
             pipe.send("done")
+
+
+def _next_order(pipe: Connection) -> object:
+    """What the measuring process wants; where that has gone, the end."""
+    try:
+        return pipe.recv()
+    except EOFError:
+        return "stop"
 
 
 def _add_node(ironic: IronicSimulator, number: int, *, in_use: bool) -> None:
