@@ -19,7 +19,7 @@ demo: lab-installed ## deploy, use and destroy an instance on a real Ironic, her
 test: lint types ## everything that must pass before a commit: lint, types, then all tests
 	@$(PY) tools/run_tests.py -q -n $(or $(JOBS),4) --dist loadfile
 
-test-nova: all-installed ## a whole real Nova 34 around the lab, with our driver and with Nova's own
+test-nova: all-installed ## a whole real Nova 34 around the lab, with our driver; BLOOMERY_NOVA_DRIVERS adds Nova's own
 	@$(PY) -m pytest -q tests/nova
 
 test-faults: all-installed ## every request of every operation fails in every way; some 15 minutes on two cores
