@@ -24,11 +24,6 @@ class ConsoleAddress:
     kind: str
     url: str
 
-    @property
-    def is_serial(self) -> bool:
-        """Whether it is text."""
-        return self.kind in ("socat", "shellinabox")
-
 
 class ConsoleRun(Run):
     """A console being started.

@@ -372,10 +372,15 @@ def write_instance_info(run: DeployRun) -> None:
     )
 
 
+def refused_by(run: Run) -> dict[str, str | None]:
+    """The interfaces that a deploy goes through and that do not accept what `instance_info` asks for; of each, why."""
+    said = run.ironic.validation(run.node.uuid)
+    return {name: said[name].reason for name in MUST_VALIDATE if name in said and said[name].result is False}
+
+
 def validate_node(run: DeployRun) -> None:
     """Every interface that the deploy goes through accepts it."""
-    said = run.ironic.validation(run.node.uuid)
-    refusals = [f"{name}: {said[name].reason}" for name in MUST_VALIDATE if name in said and said[name].result is False]
+    refusals = [f"{name}: {reason}" for name, reason in refused_by(run).items()]
     if run.node.network_interface in ("flat", "neutron") and run.node.deploy_interface != "fake" and not run.vifs:
         # Ironic finds this valid, and fails minutes later, with nothing to wire.
         refusals.append(f"network: {run.node.network_interface} needs at least one VIF")

@@ -15,7 +15,7 @@ from bloomery.fleet import Fleet
 from bloomery.ironic import Ironic, Node
 from bloomery.ironic.models import MARK
 from bloomery.operations import vifs
-from bloomery.operations.deploy import MUST_VALIDATE
+from bloomery.operations.deploy import refused_by
 from bloomery.operations.run import BLOOMERY, NOVA, Options, Run, Services, carry_out, is_managed_by
 from bloomery.operations.vifs import CREATED, GIVEN, PluggedVif
 from bloomery.states import Power, Provision
@@ -263,15 +263,10 @@ def problems(services: Services, node: Node, options: Options) -> list[str]:
     run = Run("validate", services, options, instance_uuid=node.instance_uuid)
     run.node = node
     plugged = vifs.describe(run, node)
-    said = run.ironic.validation(node.uuid)
     return [
         *_problems_of_node(node),
         *_problems_of_vifs(run, node, plugged),
-        *(
-            f"{name} interface: {said[name].reason}"
-            for name in MUST_VALIDATE
-            if name in said and said[name].result is False
-        ),
+        *(f"{name} interface: {reason}" for name, reason in refused_by(run).items()),
     ]
 
 

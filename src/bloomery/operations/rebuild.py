@@ -10,7 +10,7 @@ from bloomery.engine import Step
 from bloomery.errors import NodeTakenAway, NodeUnavailable, RebuildFailed
 from bloomery.ironic import Node
 from bloomery.ironic.models import MARK
-from bloomery.operations.deploy import MUST_VALIDATE, config_drive
+from bloomery.operations.deploy import config_drive, refused_by
 from bloomery.operations.request import Guest, Image
 from bloomery.operations.run import Options, Run, Services, as_mapping, carry_out
 from bloomery.secret import Secret
@@ -174,8 +174,7 @@ def _write(run: RebuildRun, info: Mapping[str, Any], mark: Mapping[str, Any], *,
 
 def validate_node(run: RebuildRun) -> None:
     """Every interface that the rebuild goes through accepts it."""
-    said = run.ironic.validation(run.node.uuid)
-    refusals = [f"{name}: {said[name].reason}" for name in MUST_VALIDATE if name in said and said[name].result is False]
+    refusals = [f"{name}: {reason}" for name, reason in refused_by(run).items()]
     if refusals:
         raise NodeUnavailable(
             f"node {run.node.label} does not accept the rebuild", reason="; ".join(refusals), node_uuid=run.node.uuid
