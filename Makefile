@@ -7,7 +7,7 @@ PY := .venv/bin/python
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo test test-nova test-faults lint types security-review docs bench lock clean lab-installed all-installed
+.PHONY: help demo demo-nova test test-nova test-matrix test-faults test-crashes lint types security-review fuzz docs bench lock clean lab-installed all-installed test-races soak
 
 help:
 	@echo "Bloomery: make TARGET [PYTHON=python3.12]"
@@ -16,14 +16,30 @@ help:
 demo: lab-installed ## deploy, use and destroy an instance on a real Ironic, here; KEEP=1 leaves it all up
 	@$(PY) -m bloomery.doors.cli.demo $(if $(filter 1,$(KEEP)),--keep)
 
+demo-nova: all-installed ## create, use and delete a server of a real Nova on a real Ironic, here; KEEP=1 leaves it up
+	@$(PY) tools/demo_nova.py $(if $(filter 1,$(KEEP)),--keep)
+
 test: lint types ## everything that must pass before a commit: lint, types, then all tests
 	@$(PY) tools/run_tests.py -q -n $(or $(JOBS),4) --dist loadfile
 
-test-nova: all-installed ## a whole real Nova 34 around the lab, with our driver; BLOOMERY_NOVA_DRIVERS adds Nova's own
-	@$(PY) -m pytest -q tests/nova
+test-nova: all-installed ## a whole real Nova 34 around the lab, with our driver and with Nova's own
+	@BLOOMERY_NOVA_DRIVERS=$${BLOOMERY_NOVA_DRIVERS:-bloomery.IronicDriver,ironic.IronicDriver} $(PY) -m pytest -q -n 2 --dist loadfile tests/nova
 
-test-faults: all-installed ## every request of every operation fails in every way; some 15 minutes on two cores
+test-matrix: all-installed ## Nova's driver with Nova 31 to 34, each in its environment; NOVA="31 33" chooses
+	@$(PY) tools/release_matrix.py --jobs $(or $(JOBS),2) $(NOVA)
+
+test-faults: all-installed ## every request of every operation, and of Nova's driver, fails in every way; an hour on two cores
 	@BLOOMERY_FAULT_CELLS=all $(PY) -m pytest -q -n $(or $(JOBS),4) tests/unwind/test_faults.py
+	@BLOOMERY_FAULT_CELLS=all $(PY) -m pytest -q -n $(or $(JOBS),4) tests/door_matrix
+
+test-crashes: all-installed ## Bloomery and Ironic are killed at every stage of every operation; some 40 minutes on two cores
+	@BLOOMERY_CRASHES=all $(PY) -m pytest -q -n $(or $(JOBS),4) --dist loadfile tests/crashes
+
+test-races: all-installed ## an operator, or another process, in the middle of every operation; a long time on two cores
+	@BLOOMERY_RACES=all $(PY) -m pytest -q -n $(or $(JOBS),4) tests/races
+
+soak: all-installed ## 2,000 lives on 50 played nodes with faults and kills, for 30 minutes at most; SOAK="--seed 7 --lives 500"
+	@$(PY) tools/soak.py $(SOAK)
 
 lint: all-installed ## ruff: rules and format
 	@$(PY) -m ruff check --quiet
@@ -34,6 +50,10 @@ types: all-installed ## mypy, strict, over sources, tests, tools and benchmarks
 
 security-review: all-installed ## review src/ by the ten pillars of CWE; FORMAT=json or sarif for programs
 	@$(PY) -m tools.security_review --format $(or $(FORMAT),markdown) --accepted tools/security_review/accepted.toml src
+
+fuzz: .venv/bin/python ## look for answers that our decoders cannot stand; SECONDS_LONG=120
+	@$(PY) tools/install.py fuzz
+	@PYTHONPATH=tests $(PY) -m fuzz $(or $(SECONDS_LONG),120)
 
 docs: all-installed ## build the site into site/
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet

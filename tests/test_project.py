@@ -20,6 +20,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from nova_releases import matrix
+
 ROOT = Path(__file__).resolve().parent.parent
 WHOLE: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT: dict[str, Any] = WHOLE["project"]
@@ -98,15 +100,30 @@ def test_the_lock_holds_versions_that_the_project_asks_for() -> None:
     )
     for line in [*PROJECT["dependencies"], *(line for lines in EXTRAS.values() for line in lines)]:
         asked = Requirement(line)
+        if asked.name == PROJECT["name"]:
+            continue
         version = locked[INSTALL.canonical(asked.name)]
         assert asked.specifier.contains(version, prereleases=True), (
             f"{line}, and the lock has {version}; run `make lock`"
         )
 
 
-def test_the_lock_has_no_address_in_it() -> None:
-    lock = INSTALL.LOCK.read_text()
-    assert [line for line in lock.splitlines() if "://" in line or "index-url" in line or " @ " in line] == []
+@pytest.mark.parametrize("lock", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda lock: lock.stem)
+def test_a_lock_has_no_address_in_it_and_a_hash_for_everything(lock: Path) -> None:
+    lines = lock.read_text().splitlines()
+    assert [line for line in lines if "://" in line or "index-url" in line or " @ " in line] == []
+    pins = [number for number, line in enumerate(lines) if re.match(r"[a-z0-9]", line)]
+    assert [lines[number] for number in pins if "--hash=sha256:" not in lines[number + 1]] == []
+
+
+def test_each_release_of_nova_that_the_driver_is_for_is_locked_tried_and_named() -> None:
+    (nova,) = (Requirement(line) for line in EXTRAS["nova"])
+    assert [f"{major}" for major in range(100) if nova.specifier.contains(f"{major}.0.0")] == list(matrix.SERIES)
+    assert list(matrix.CONCURRENCY) == list(matrix.SERIES)
+    page = (ROOT / "docs" / "nova.md").read_text()
+    for release, series in matrix.SERIES.items():
+        assert re.search(rf"^nova=={release}\.", matrix.lock_of(release).read_text(), re.MULTILINE)
+        assert f"| {release} ({series}) | " in page
 
 
 def test_no_file_names_a_package_registry() -> None:

@@ -21,6 +21,7 @@ from bloomery import errors
 from bloomery.doors.cli.exit_codes import EXIT_CODES
 from bloomery.errors import BloomeryError
 from bloomery.ironic.features import FLOOR, NEWEST, Feature, dotted
+from bloomery.janitor import RULES
 from bloomery.operations import REGISTRY
 from bloomery.rest.failures import POLICY, Decision, Failure, Kind, Rule
 from bloomery.states import (
@@ -163,6 +164,7 @@ def _tree(kind: type[BloomeryError], depth: int = 0) -> Iterator[tuple[int, type
 _DECISIONS = {Decision.AGAIN: "again", Decision.READ_BACK: "read back", Decision.GIVE_UP: "give up"}
 _FAILURES = {
     Failure.UNREACHED: "never arrived: refused, no route, no TLS",
+    Failure.UNTRUSTED: "never arrived: the certificate is refused",
     Failure.LOST: "may have arrived: connection reset, no answer in time",
     Failure.GARBLED: "answered, but the answer cannot be read",
     Failure.CONFLICT: "409",
@@ -218,6 +220,17 @@ def differences() -> str:
     return table(["where", "how"], [[difference.name, difference.sentence] for difference in KNOWN_DIFFERENCES])
 
 
+# Leaks
+
+
+def leaks() -> str:
+    """What the janitor looks for, what proves it, and what is done."""
+    return table(
+        ["kind", "what is looked for", "what must be so, read anew", "what is done"],
+        [[rule.kind.value, rule.what, rule.proof, rule.deed or "shown only"] for rule in RULES],
+    )
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     **{f"steps {operation}": partial(steps, operation) for operation in REGISTRY},
     "waits": waits,
@@ -226,6 +239,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "errors": error_tree,
     "policy": policy,
     "features": features,
+    "leaks": leaks,
     "contract": contract,
     "differences": differences,
 }

@@ -1,10 +1,11 @@
 """Install Bloomery and the named extras into this interpreter's environment, at the locked versions and hashes.
 
 Usage: python tools/install.py [EXTRA ...]
+       python tools/install.py --lock FILE
 
 What to install is read from pyproject.toml, which version and which hash from requirements/lock.txt. The lock names beside
 each package who asked for it, so the part that the extras need is cut from it, and pip installs just that, resolving
-nothing. A stamp in the environment makes the second run a matter of milliseconds.
+nothing. Of another lock, all is installed. A stamp in the environment makes the second run a matter of milliseconds.
 """
 
 from __future__ import annotations
@@ -31,21 +32,23 @@ def canonical(requirement: str) -> str:
 
 
 def asked_for(extras: list[str]) -> set[str]:
-    """The distributions that the project itself and the named extras ask for."""
+    """The distributions that the project itself and the named extras ask for; an extra may name others of its own."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     known = project["optional-dependencies"]
     unknown = [extra for extra in extras if extra not in known]
     if unknown:
         raise SystemExit(f"install: no extra is named {', '.join(unknown)}; there are: {', '.join(known)}")
-    return {
-        canonical(line) for line in [*project["dependencies"], *(line for extra in extras for line in known[extra])]
-    }
+    lines = [*project["dependencies"], *(line for extra in extras for line in known[extra])]
+    ours = [line for line in lines if canonical(line) == project["name"]]
+    further = {extra.strip() for line in ours for extra in line[line.index("[") + 1 : line.index("]")].split(",")}
+    names = {canonical(line) for line in lines if line not in ours}
+    return names | asked_for(sorted(further)) if further else names
 
 
-def locked() -> dict[str, tuple[str, set[str]]]:
+def locked(lock: Path) -> dict[str, tuple[str, set[str]]]:
     """Of each package in the lock: its entry, and the packages that ask for it."""
     entries: dict[str, tuple[str, set[str]]] = {}
-    for block in re.split(r"\n(?=[a-z0-9])", LOCK.read_text().strip()):
+    for block in re.split(r"\n(?=[a-z0-9])", lock.read_text().strip()):
         pins = [line for line in block.splitlines() if not line.lstrip().startswith("#")]
         parents = {
             canonical(word) for word in re.findall(r"#\s+(?:via\s+)?([A-Za-z0-9][\w.-]*)", block) if word != "via"
@@ -55,9 +58,9 @@ def locked() -> dict[str, tuple[str, set[str]]]:
     return entries
 
 
-def needed(names: set[str]) -> str:
+def needed(names: set[str], lock: Path = LOCK) -> str:
     """The entries of the lock that these distributions need, directly or through others."""
-    entries = locked()
+    entries = locked(lock)
     found = set(names)
     missing = found - entries.keys()
     if missing:
@@ -81,10 +84,14 @@ def install(entries: str) -> None:
         pip_install("--require-hashes", "--requirement", part.name)
 
 
-def main(extras: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Install, unless the very same was installed before."""
-    build = needed({canonical(line) for line in BUILD.read_text().split()})
-    wanted = needed(asked_for(extras))
+    build_names = {canonical(line) for line in BUILD.read_text().split()}
+    if arguments[:1] == ["--lock"]:
+        lock = ROOT / arguments[1]
+        build, wanted = needed(build_names, lock), lock.read_text()
+    else:
+        build, wanted = needed(build_names), needed(asked_for(arguments))
     state = hashlib.sha256(f"{build}{wanted}{ROOT}{(ROOT / 'pyproject.toml').read_text()}".encode()).hexdigest()
     stamp = Path(sys.prefix) / ".bloomery-installed"
     if stamp.exists() and state in stamp.read_text().split():

@@ -14,8 +14,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = (["tests", "--ignore=tests/doors_nova", "--ignore=tests/nova"], ["tests/doors_nova"])
-"""The scenarios with a whole Nova around the lab, tests/nova, are `make test-nova`."""
+OF_NOVA = ["tests/doors_nova", "tests/door_matrix"]
+APART = ["tests/nova", "tests/nova_releases"]
+"""What needs a whole Nova around the lab has targets of its own: `make test-nova` and `make test-matrix`."""
+PARTS = (["tests", *(f"--ignore={folder}" for folder in [*APART, *OF_NOVA])], OF_NOVA)
 
 
 def run(arguments: list[str]) -> tuple[int, dict[str, int]]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from bloomery.errors import OperationCancelled, OperationTimedOut
@@ -36,11 +37,29 @@ class SystemClock:
         return signal.wait(max(timeout_s, 0.0))
 
 
+class LeftUnderWay(BaseException):
+    """The process is about to end: whoever waits goes, and what was begun stays as it is, for whoever takes it up again.
+
+    No `Exception`, so that nobody undoes or reports on the way, as nobody does when a process is killed.
+    """
+
+
+def utc_now() -> datetime:
+    """The date and time by the machine's wall clock, which may be set at any moment: for records, and never for waiting."""
+    return datetime.now(UTC)
+
+
 class Cancellation:
-    """A caller's way to stop an operation: it ends at its next wait, and what was begun is undone."""
+    """A caller's way to stop an operation: it ends at its next wait, and what was begun is undone.
+
+    Attributes:
+        signal: set when somebody asked to stop.
+        is_left: whether what was begun is to stay as it is instead.
+    """
 
     def __init__(self) -> None:
         self.signal = threading.Event()
+        self.is_left = False
         self._listeners: list[threading.Event] = []
 
     def cancel(self) -> None:
@@ -48,6 +67,11 @@ class Cancellation:
         self.signal.set()
         for listener in list(self._listeners):
             listener.set()
+
+    def leave(self) -> None:
+        """Ask the operation to go as if its process had ended: nothing is undone. An undo that is under way goes on."""
+        self.is_left = True
+        self.cancel()
 
     @contextmanager
     def rouses(self, listener: threading.Event) -> Iterator[None]:
@@ -143,7 +167,10 @@ class Deadline:
         Raises:
             OperationCancelled: the caller asked to stop.
             OperationTimedOut: the deadline has passed.
+            LeftUnderWay: the process is about to end.
         """
+        if self.cancellation.is_left:
+            raise LeftUnderWay(doing)
         if self.cancellation.is_cancelled:
             raise OperationCancelled(f"cancelled while {doing}")
         if self.remaining_s <= 0:

@@ -7,16 +7,17 @@ a step that failed may have done its deed. All undos are called even if one of t
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from bloomery.errors import BloomeryError, RollbackIncomplete
+from bloomery.plain import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +121,22 @@ def unwind(
             left=tuple(left),
             operation=operation,
         ) from failure
+
+
+def for_each(work: Callable[[T], None], things: Iterable[T]) -> None:
+    """The work was tried on every one of the things, also on those behind one that failed.
+
+    Raises:
+        BloomeryError: the first failure; the others are its notes.
+    """
+    failures: list[BloomeryError] = []
+    for thing in things:
+        try:
+            work(thing)
+        except BloomeryError as failure:
+            failures.append(failure)
+    if failures:
+        first, *others = failures
+        for other in others:
+            first.add_note(f"and: {other}")
+        raise first

@@ -44,6 +44,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from bloomery.plain import clipped, visible, without_places
+
 
 class BloomeryError(Exception):
     """Something that Bloomery could not do.
@@ -63,6 +65,10 @@ class BloomeryError(Exception):
 
     default_advice: ClassVar[str | None] = None
 
+    for_users: ClassVar[str | None] = "something went wrong"
+    """What the instance's user is told, who is not the operator. None: what happened and why, without names and addresses,
+    because that is about his own instance; words of its own where the text may be about others, or about the inside."""
+
     def __init__(
         self,
         message: str,
@@ -76,20 +82,50 @@ class BloomeryError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.reason = reason
+        self.reason = None if reason is None else clipped(reason)
         self.advice = advice if advice is not None else self.default_advice
         self.node_uuid = node_uuid
         self.operation = operation
         self.step = step
         self.request_id = request_id
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """What, why, and what to do; as it came from outside, which may be several lines."""
         text = self.message
         if self.reason:
             text += f": {self.reason.rstrip('.')}"
         if self.advice:
             text += f". {self.advice}"
         return text.rstrip(".")
+
+    def __str__(self) -> str:
+        return visible(self.text)
+
+    @property
+    def where(self) -> dict[str, str]:
+        """Where it happened, as far as that is known."""
+        known = {"node": self.node_uuid, "operation": self.operation, "step": self.step, "request": self.request_id}
+        return {name: value for name, value in known.items() if value}
+
+    @property
+    def in_full(self) -> str:
+        """All of it in a line, for the operator's log."""
+        where = ", ".join(f"{name} {visible(value)}" for name, value in self.where.items())
+        return f"{self} ({where})" if where else str(self)
+
+    @property
+    def told_users(self) -> str:
+        """What the instance's user may read: what happened, at which step, and by which id an operator finds the rest."""
+        if self.for_users is not None:
+            text = self.for_users
+        else:
+            text = without_places(self.message)
+            if self.reason:
+                text += f": {without_places(self.reason).rstrip('.')}"
+        if self.step and self.step not in text:
+            text += f" (at step {without_places(self.step)!r})"
+        return f"{text} [{self.request_id}]" if self.request_id else text
 
     def located(self, *, operation: str, step: str, node_uuid: str | None) -> None:
         """Say where it happened, unless that is known already."""
@@ -100,6 +136,8 @@ class BloomeryError(Exception):
 
 class RequestError(BloomeryError):
     """The request has to change; nothing was changed by it."""
+
+    for_users: ClassVar[str | None] = None
 
 
 class InvalidRequest(RequestError, ValueError):
@@ -117,6 +155,8 @@ class NoNodeFits(RequestError):
         refusals: of each node looked at, by name: the conditions that it does not meet.
     """
 
+    for_users: ClassVar[str | None] = "no node fits the request"
+
     def __init__(
         self, message: str, *, refusals: dict[str, tuple[str, ...]] | None = None, **where: str | None
     ) -> None:
@@ -126,6 +166,8 @@ class NoNodeFits(RequestError):
 
 class AccessDenied(RequestError):
     """The credentials are missing, wrong, or not enough."""
+
+    for_users: ClassVar[str | None] = "the service that looks after the machines does not let us in"
 
     default_advice = "Check the cloud's credentials and roles; `bloomery doctor` says which of them work"
 
@@ -157,9 +199,13 @@ class ImageNotFound(NotFound):
 class Conflict(BloomeryError):
     """Somebody or something else is in the way."""
 
+    for_users: ClassVar[str | None] = "something else is in the way"
+
 
 class AmbiguousName(Conflict):
     """Several things have that name."""
+
+    for_users: ClassVar[str | None] = "several things have that name"
 
     default_advice = "Give the UUID instead"
 
@@ -167,9 +213,13 @@ class AmbiguousName(Conflict):
 class NodeClaimed(Conflict):
     """The node belongs to another instance."""
 
+    for_users: ClassVar[str | None] = "the node belongs to another instance"
+
 
 class NodeLocked(Conflict):
     """Ironic is busy with the node."""
+
+    for_users: ClassVar[str | None] = "the machine is busy; try again later"
 
     retryable = True
     default_advice = "Try again when Ironic has finished what it does with the node"
@@ -178,17 +228,25 @@ class NodeLocked(Conflict):
 class NodeUnavailable(Conflict):
     """The node is in no state for this."""
 
+    for_users: ClassVar[str | None] = None
+
 
 class VifInUse(Conflict):
     """The VIF is plugged elsewhere, or is not ours to take."""
+
+    for_users: ClassVar[str | None] = "the port is in use elsewhere"
 
 
 class ConsoleInUse(Conflict):
     """Somebody is on the console."""
 
+    for_users: ClassVar[str | None] = "somebody is on the console"
+
 
 class GatewayError(BloomeryError):
     """Talking to a service failed."""
+
+    for_users: ClassVar[str | None] = "the service that looks after the machines cannot be used now"
 
 
 class ServiceUnavailable(GatewayError):
@@ -222,6 +280,8 @@ class UnexpectedReply(GatewayError):
 
 class OperationFailed(BloomeryError):
     """Ironic tried and said no."""
+
+    for_users: ClassVar[str | None] = None
 
 
 class ValidationFailed(OperationFailed):
@@ -269,15 +329,21 @@ class ConsoleFailed(OperationFailed):
 class OperationTimedOut(BloomeryError):
     """The deadline passed."""
 
+    for_users: ClassVar[str | None] = None
+
     retryable = True
 
 
 class OperationCancelled(BloomeryError):
     """The caller asked to stop."""
 
+    for_users: ClassVar[str | None] = None
+
 
 class NodeTakenAway(BloomeryError):
     """Somebody moved the node on while we worked; it is left as he wants it."""
+
+    for_users: ClassVar[str | None] = "the machine was taken away meanwhile"
 
 
 class RollbackIncomplete(BloomeryError):
@@ -286,6 +352,8 @@ class RollbackIncomplete(BloomeryError):
     Attributes:
         left: what is left, a sentence each.
     """
+
+    for_users: ClassVar[str | None] = "it failed, and an operator has to clean up after it"
 
     default_advice = "`bloomery doctor --leaks` lists what is left; `bloomery destroy` tries again"
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from bloomery.errors import InvalidRequest
-from bloomery.ironic import Ironic, Node
+from bloomery.ironic import Ironic, Node, next_marker
 from bloomery.ironic.models import FLEET_FIELDS
-from bloomery.states import Provision
+from bloomery.states import GAVE_UP, Power, Provision
 from bloomery.watch import OVERLAP
 
 FIRST_PAGE = 20
@@ -90,6 +90,24 @@ def _unavailable(node: Node, instance_uuid: str | None) -> Iterable[str]:
         yield f"its power state is {node.power_state or 'not known'}"
     if node.health is not None and node.health.lower() == "critical":
         yield "its hardware is in critical health"
+
+
+def troubles(node: Node) -> tuple[str, ...]:
+    """Why somebody should see to the node, a clause each; empty if nobody need."""
+    return tuple(_troubles(node))
+
+
+def _troubles(node: Node) -> Iterable[str]:
+    if node.state in GAVE_UP:
+        yield f"its provision state is {node.provision_state}" + (f" ({node.last_error})" if node.last_error else "")
+    if node.maintenance:
+        yield "it is in maintenance" + (f" ({node.maintenance_reason})" if node.maintenance_reason else "")
+    if node.fault:
+        yield f"it has a fault ({node.fault})"
+    if node.power_state == Power.ERROR:
+        yield "its power state is not known"
+    if node.health is not None and node.health.lower() not in ("ok", "unknown"):
+        yield f"its hardware's health is {node.health}"
 
 
 def what_there_is(nodes: Collection[Node], wanted: Wanted) -> str:
@@ -215,6 +233,14 @@ class Fleet:
             self._take(node)
         return node
 
+    def saw(self, node: Node) -> None:
+        """The node is known as an operation has just left it."""
+        with self._lock:
+            self._doubted.pop(node.uuid, None)
+            self._moment += 1
+            self._learned[node.uuid] = self._moment
+            self._take(node)
+
     def doubt(self, node_uuid: str) -> None:
         """What is known of the node may be out of date: somebody does something with it."""
         with self._lock:
@@ -246,6 +272,7 @@ class Fleet:
             began = self._moment
         changed: list[Node] = []
         marker = None
+        asked: set[str] = set()
         while True:
             limit = FIRST_PAGE if marker is None else DELTA_PAGE
             page = ironic.newest_changes(limit=limit, marker=marker)
@@ -253,7 +280,7 @@ class Fleet:
             changed += news
             if len(page) < limit or len(news) < len(page):
                 break
-            marker = page[-1].uuid
+            marker = next_marker(page, asked)
         with self._lock:
             count = 0
             for node in reversed(changed):

@@ -13,6 +13,9 @@ from bloomery.rest.failures import Kind
 from bloomery.rest.retries import certainly
 from bloomery.rest.transport import Transport
 
+PAGE = 200
+"""So many images are asked for at a time."""
+
 
 class GlanceImage(msgspec.Struct, frozen=True, kw_only=True):
     """An image in Glance."""
@@ -22,10 +25,13 @@ class GlanceImage(msgspec.Struct, frozen=True, kw_only=True):
     status: str | None = None
     kernel_id: str | None = None
     ramdisk_id: str | None = None
+    visibility: str | None = None
+    owner: str | None = None
 
 
 class _Images(msgspec.Struct, frozen=True):
     images: list[GlanceImage]
+    next: str | None = None
 
 
 class Glance:
@@ -52,6 +58,23 @@ class Glance:
                 f"image {name_or_id!r} cannot be used", reason=f"Glance says that it is {found.status!r}"
             )
         return found
+
+    def images(self) -> list[GlanceImage]:
+        """Every active image, by name."""
+        found: list[GlanceImage] = []
+        query: dict[str, str | int | list[str]] = {"status": "active", "limit": PAGE}
+        while True:
+            page = certainly(
+                "Glance",
+                "listing images",
+                lambda s: self.transport.request("GET", "/images", query=dict(query), timeout_s=s).decode(_Images),
+                deadline=self.deadline,
+                kind=Kind.READ,
+            )
+            found += page.images
+            if page.next is None or not page.images:
+                return sorted(found, key=lambda image: (image.name or "", image.id))
+            query["marker"] = page.images[-1].id
 
     def _by_id(self, image_id: str) -> GlanceImage | None:
         try:

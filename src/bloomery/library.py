@@ -16,8 +16,10 @@ from keystoneauth1.session import Session
 from bloomery.deadline import USUAL, Cancellation, Deadline, Patience
 from bloomery.errors import BloomeryError, InvalidRequest, ServiceUnavailable
 from bloomery.fleet import Fleet, Wanted, why_not
-from bloomery.glance import Glance
-from bloomery.ironic import Features, Ironic, Node, Validation, VolumeTarget
+from bloomery.glance import Glance, GlanceImage
+from bloomery.ironic import Features, Ironic, Node, Port, PortGroup, Validation, VolumeTarget
+from bloomery.ironic.models import HistoryEvent
+from bloomery.janitor import Habits, Janitor, Leak, Outcome, Pass, Survey, look, mend
 from bloomery.neutron import Network, Neutron, SecurityGroup
 from bloomery.operations import (
     console,
@@ -235,8 +237,7 @@ class Bloomery:
             RollbackIncomplete: says what is left.
         """
         options = _options(timeout_s, cancellation, on_progress)
-        node = deploy.deploy(self.services, request, options, keep_failed=keep_failed, wait=wait)
-        return self.show(str(node.instance_uuid))
+        return deploy.deploy(self.services, request, options, keep_failed=keep_failed, wait=wait)
 
     def destroy(
         self,
@@ -364,6 +365,51 @@ class Bloomery:
         """
         options = _options(timeout_s, cancellation, on_progress)
         return list(recover.recover_all(self.services, options, older_than_s=older_than_s))
+
+    def leaks(self) -> Survey:
+        """What seems to be left of instances and operations that are gone, and what proves it. Changes nothing."""
+        return look(self.services)
+
+    def mend(self, leak: Leak) -> Outcome:
+        """The leak is gone, if what is read now proves it; otherwise nothing was changed."""
+        return mend(self.services, leak)
+
+    def janitor(self, habits: Habits | None = None, *, on_pass: Callable[[Pass], None] = lambda _done: None) -> Janitor:
+        """A janitor for this cloud: `start` it, or use it as a context manager.
+
+        Args:
+            habits: how often it looks, and how fast it works; None means as `Habits` has them.
+            on_pass: told of every pass, in the janitor's thread.
+        """
+        return Janitor(self.services, habits or Habits(), on_pass)
+
+    def finish(
+        self,
+        operation: str,
+        instance_uuid: str,
+        *,
+        timeout_s: float = DEPLOY_TIMEOUT_S,
+        cancellation: Cancellation | None = None,
+        on_progress: OnProgress = ignore,
+    ) -> Instance | None:
+        """What another process began to do with the instance, and did not live to see the end of, is done or undone.
+
+        Args:
+            operation: `deploy`, `rebuild`, `rescue` or `unrescue`.
+            instance_uuid: the instance.
+            timeout_s: seconds that it may take.
+            cancellation: stops it.
+            on_progress: is told how far it has got.
+
+        Returns:
+            The instance, where the operation came to its end; None if nothing is left of it.
+
+        Raises:
+            OperationFailed: it ended in failure, or was undone.
+        """
+        options = _options(timeout_s, cancellation, on_progress)
+        node = recover.finish(self.services, operation, instance_uuid, options)
+        return self.show(instance_uuid) if node is not None and node.instance_uuid == instance_uuid else None
 
     def show(self, instance: str) -> Instance:
         """The instance, with its VIFs and their addresses.
@@ -539,6 +585,22 @@ class Bloomery:
         ironic = self._ironic()
         return ironic.validation(instances.find_node(ironic, node).uuid)
 
+    def nics(self, node: str) -> tuple[list[PortGroup], list[Port]]:
+        """The bonds and the NICs of the node, each with the VIF on it."""
+        ironic = self._ironic()
+        node_uuid = instances.find_node(ironic, node).uuid
+        return ironic.port_groups(node_uuid), ironic.ports(node_uuid)
+
+    def inventory(self, node: str) -> dict[str, Any] | None:
+        """The node's hardware, as inspection found it; None where no inspection has."""
+        ironic = self._ironic()
+        return ironic.inventory(instances.find_node(ironic, node).uuid)
+
+    def history(self, node: str) -> list[HistoryEvent]:
+        """What Ironic itself noted about the node, mostly errors."""
+        ironic = self._ironic()
+        return ironic.history(instances.find_node(ironic, node).uuid)
+
     def why_not(self, wanted: Wanted) -> dict[str, tuple[str, ...]]:
         """Of each node, by name: the conditions that it does not meet; empty for those that fit."""
         return {node.label: why_not(node, wanted) for node in self.fleet().nodes}
@@ -546,6 +608,12 @@ class Bloomery:
     def networks(self) -> list[Network]:
         """The networks that these credentials may see."""
         return self._neutron().networks()
+
+    def images(self) -> list[GlanceImage]:
+        """The images that Glance shows and that can be used; none where the cloud has no Glance."""
+        if self.services.glance is None:
+            return []
+        return self.services.glance.within(self.services.asking(QUICK_TIMEOUT_S)).images()
 
     def _instance(self, name_or_uuid: str) -> Node:
         return instances.find(self._ironic(), name_or_uuid)

@@ -1,10 +1,24 @@
-"""The type that holds what nobody may read in a log."""
+"""The type that holds what nobody may read in a log, and a process that leaves its memory to nobody."""
 
 from __future__ import annotations
 
+import ctypes
+import resource
 from typing import Generic, NoReturn, TypeVar
 
 T = TypeVar("T")
+
+_PR_SET_DUMPABLE = 4
+
+
+def keep_memory_private() -> None:
+    """No core dump of this process is written, and no other process of its user looks into its memory.
+
+    For processes of our own only: it holds for the whole process, and not for the programs that it starts.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A dump that goes to a program, as systemd has it, does not ask for the limit.
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 class Secret(Generic[T]):

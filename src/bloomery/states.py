@@ -61,6 +61,15 @@ class Provision(StrEnum):
             return cls.UNKNOWN
 
 
+GAVE_UP = frozenset(
+    {
+        Provision.DEPLOY_FAIL, Provision.CLEAN_FAIL, Provision.ERROR, Provision.INSPECT_FAIL, Provision.ADOPT_FAIL,
+        Provision.RESCUE_FAIL, Provision.UNRESCUE_FAIL, Provision.SERVICE_FAIL,
+    }
+)  # fmt: skip
+"""States in which Ironic leaves a node for somebody to see to."""
+
+
 class Power(StrEnum):
     """Power states and power targets; the values are what Ironic writes."""
 

@@ -1,13 +1,13 @@
 """The only place that waits. One thread looks at Ironic for everybody who waits for a node.
 
 Few nodes are looked at one by one; many by a single list of what changed last, whatever their number. Looks come fast
-where something has just changed and slower where nothing does. Ironic may be away meanwhile: looks go on, and each waiter
+where somebody has just begun or ended to wait, or a node has come into another state, and slower the longer ago that is.
+Ironic may be away meanwhile: looks go on, and each waiter
 bears that as long as its deadline says.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,18 +16,23 @@ from typing import TypeVar
 
 from bloomery.deadline import Clock, Deadline, SystemClock
 from bloomery.errors import BloomeryError, NodeNotFound, NodeTakenAway, OperationTimedOut
-from bloomery.ironic import Ironic, Node
+from bloomery.ironic import Ironic, Node, next_marker
 from bloomery.ironic.models import WATCH_FIELDS
+from bloomery.plain import logger
 from bloomery.states import Meaning, Provision, WaitTable
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 T = TypeVar("T")
 
 ONE_BY_ONE = 3
 """So many nodes are looked at singly; more are looked for in the list of changes."""
 UNSEEN_S = 30.0
-"""A node that the list of changes has not shown for so long is looked at singly."""
+"""Nodes that the list of changes has not shown for so long are looked for further down in it, or singly."""
+NARROW_PAGE, WIDE_PAGE = 50, 1000
+"""How many of the newest changes a look asks for; and at most, where it looks for nodes that have long been at rest."""
+PACE = 10
+"""The pause between two looks is this fraction of the time for which nothing has stirred."""
 OVERLAP = timedelta(seconds=2)
 """Databases that round times to seconds may show a change under a time that was seen before."""
 LOOK_TIMEOUT_S = 30.0
@@ -53,13 +58,13 @@ class Watch:
 
     Args:
         ironic: where to look.
-        shortest_s: between two looks where something changes.
+        shortest_s: between two looks where something stirs.
         longest_s: between two looks where nothing does.
         clock: None means the machine's own.
     """
 
     def __init__(
-        self, ironic: Ironic, *, shortest_s: float = 0.3, longest_s: float = 2.5, clock: Clock | None = None
+        self, ironic: Ironic, *, shortest_s: float = 0.3, longest_s: float = 3.0, clock: Clock | None = None
     ) -> None:
         self.ironic = ironic
         self.shortest_s = shortest_s
@@ -70,6 +75,7 @@ class Watch:
         self._joined = threading.Event()
         self._thread: threading.Thread | None = None
         self._latest_change: datetime | None = None
+        self._stirred_at = 0.0
 
     def wait(
         self,
@@ -155,14 +161,22 @@ class Watch:
 
         return self.wait(node.uuid, judge, deadline=deadline, doing=doing, on_look=on_look)
 
-    def poll(self, look: Callable[[], T | None], *, deadline: Deadline, doing: str) -> T:
+    def poll(self, look: Callable[[], T | None], *, deadline: Deadline, doing: str, at_once: bool = True) -> T:
         """Return what the look gives as soon as it gives something. For what is no node: allocations, consoles.
+
+        Args:
+            look: gives None as long as there is nothing.
+            deadline: when to give up.
+            doing: what is waited for, as a participle, for messages.
+            at_once: False where it would be in vain to look before a moment has passed.
 
         Raises:
             OperationTimedOut: the deadline passed.
             OperationCancelled: the caller asked to stop.
         """
         pause_s = self.shortest_s / 2
+        if not at_once:
+            deadline.pause(pause_s, doing)
         while (seen := look()) is None:
             deadline.pause(pause_s, doing)
             pause_s = min(pause_s * 1.5, self.longest_s)
@@ -173,6 +187,7 @@ class Watch:
     def _join(self, waiter: _Waiter) -> None:
         with self._lock:
             self._waiters.append(waiter)
+            self._stirred_at = self.clock.monotonic()
             self._joined.set()
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._look_out, name="bloomery-watch", daemon=True)
@@ -181,9 +196,10 @@ class Watch:
     def _leave(self, waiter: _Waiter) -> None:
         with self._lock:
             self._waiters.remove(waiter)
+            # Where one wait has ended, others are likely to end soon.
+            self._stirred_at = self.clock.monotonic()
 
     def _look_out(self) -> None:
-        pause_s = self.shortest_s
         while True:
             with self._lock:
                 waiters = list(self._waiters)
@@ -195,13 +211,16 @@ class Watch:
                         self._thread = None
                         return
                 continue
-            moved = self._look(waiters)
-            pause_s = self.shortest_s if moved else min(pause_s * 1.3, self.longest_s)
-            if self.clock.wait(self._joined, pause_s):
-                pause_s = self.shortest_s
+            if self._look(waiters):
+                self._stirred_at = self.clock.monotonic()
+            looked_at = self.clock.monotonic()
+            quiet_s = looked_at - self._stirred_at
+            if self.clock.wait(self._joined, min(max(quiet_s / PACE, self.shortest_s), self.longest_s)):
+                # Who comes together is looked for together.
+                self.clock.wait(threading.Event(), looked_at + self.shortest_s - self.clock.monotonic())
 
     def _look(self, waiters: list[_Waiter]) -> bool:
-        """Look once for all of them; whether anything has changed since the last time."""
+        """Look once for all of them; whether any node has come into another state since the last time."""
         now = self.clock.monotonic()
         ironic = self.ironic.within(
             Deadline(LOOK_TIMEOUT_S, outage_s=0.0, clock=self.clock, patience=self.ironic.deadline.patience)
@@ -212,9 +231,10 @@ class Watch:
         failure: BloomeryError | None = None
         try:
             if len(wanted) > ONE_BY_ONE:
-                seen |= self._changes(ironic, wanted)
-                # A node that changed before anybody waited for it may be deep down in the list.
+                # A node that changed before anybody waited for it, or is long at rest, may be deep down in the list.
                 unseen = {w.node_uuid for w in waiters if w.seen_at is None or now - w.seen_at > UNSEEN_S}
+                is_narrow = len(unseen) <= ONE_BY_ONE
+                seen |= self._changes(ironic, wanted, NARROW_PAGE if is_narrow else min(WIDE_PAGE, 2 * len(wanted)))
                 unlooked = unseen - seen.keys()
             for node_uuid in sorted(unlooked):
                 try:
@@ -242,12 +262,12 @@ class Watch:
                 waiter.signal.set()
         return moved
 
-    def _changes(self, ironic: Ironic, wanted: set[str]) -> dict[str, Node | NodeNotFound]:
-        """Those of the wanted nodes that have changed since the last time."""
+    def _changes(self, ironic: Ironic, wanted: set[str], page: int) -> dict[str, Node | NodeNotFound]:
+        """Those of the wanted nodes that have changed since the last time, and others that are on the same pages."""
         since = latest = self._latest_change
-        page = min(1000, max(20, 2 * len(wanted)))
         found: dict[str, Node | NodeNotFound] = {}
         marker = None
+        asked: set[str] = set()
         while True:
             nodes = ironic.newest_changes(limit=page, marker=marker)
             for node in nodes:
@@ -262,15 +282,14 @@ class Watch:
                 # Only now: what is on a page that could not be read has to come again.
                 self._latest_change = latest
                 return found
-            marker = nodes[-1].uuid
+            marker = next_marker(nodes, asked)
 
 
 def _changed(before: Node, now: Node) -> bool:
-    return (before.provision_state, before.power_state, before.target_power_state, before.step_now) != (
+    return (before.provision_state, before.power_state, before.target_power_state) != (
         now.provision_state,
         now.power_state,
         now.target_power_state,
-        now.step_now,
     )
 
 

@@ -10,8 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bloomery.doors.cli.output import Format, Row, Shape, print_fields, print_rows, visible
+from bloomery.doors.cli.output import Format, Row, Shape, print_fields, print_rows
 from bloomery.errors import InvalidRequest
+from bloomery.plain import visible
 
 NASTY = "a\x1b[31mred\x07\u202egnirts\x9b\u2028end\x7f"
 COLUMNS = ("name", "state", "uuid", "note")

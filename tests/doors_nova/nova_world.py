@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import nova.conf
+import requests
 from nova import config as nova_config
 from nova import context as nova_context
 from nova import objects
@@ -41,11 +42,18 @@ FAST = Timings(
     unrescue_s=0.005,
 )
 
+_has_database = False
+
 
 def database(folder: Path) -> None:
-    """Nova's database is there, with its tables and nothing in them."""
+    """Nova's database is there, with its tables and nothing in them; in that folder, if there was none yet."""
+    global _has_database
+    if _has_database:
+        return
+    _has_database = True
     nova_config.parse_args(["nova-compute"], default_config_files=[], configure_db=False, init_rpc=False)
     CONF.set_override("connection", f"sqlite:///{folder / 'nova.sqlite'}", group="database")
+    CONF.set_override("sqlite_synchronous", False, group="database")  # it need not outlive the machine
     CONF.set_override("host", HOST)
     objects.register_all()
     main_db.configure(CONF)
@@ -75,9 +83,10 @@ class NovaWorld:
         from keystoneauth1.noauth import NoAuth
         from keystoneauth1.session import Session
 
-        found = connect(session=Session(auth=NoAuth()), endpoints={"baremetal": self.ironic.url}).services
+        endpoints = {"baremetal": self.ironic.url, "network": self.neutron.url}
+        found = connect(session=Session(auth=NoAuth()), endpoints=endpoints).services
         quick = Watch(found.ironic, shortest_s=0.004, longest_s=0.02)
-        return Services(ironic=found.ironic, watch=quick, host=HOST, manager=NOVA)
+        return Services(ironic=found.ironic, watch=quick, neutron_to_ask=found.neutron, host=HOST, manager=NOVA)
 
     @property
     def driver(self) -> IronicDriver:
@@ -154,6 +163,25 @@ class NovaWorld:
         )
         network = network_model.Network(id=self.private, label="private", subnets=[subnet], mtu=1500)
         return network_model.VIF(id=vif_id, address=port["mac_address"], network=network, type="other", devname="eth0")
+
+    def tag(self, instance: Any, vif: Any, tag: str) -> None:
+        """A user has given the VIF the tag, in his request for the instance."""
+        objects.VirtualInterface(
+            self.context, uuid=vif["id"], address=f"{vif['address']}/{vif['id']}", instance_uuid=instance.uuid, tag=tag
+        ).create()
+
+    def name_nics(self, *names: str) -> list[str]:
+        """The node's NICs have these names; returns their MAC addresses."""
+        ports = self.ironic.ports(self.node)
+        for port, name in zip(ports, names, strict=False):
+            reply = requests.patch(
+                f"{self.ironic.url}/v1/ports/{port['uuid']}",
+                json=[{"op": "add", "path": "/name", "value": name}],
+                headers={"X-OpenStack-Ironic-API-Version": "1.88"},
+                timeout=10,
+            )
+            assert reply.ok, reply.text
+        return [port["address"] for port in ports]
 
     def network_info(self, count: int = 1) -> Any:
         """So many VIFs."""

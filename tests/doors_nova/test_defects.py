@@ -21,9 +21,9 @@ from nova.compute import power_state, task_states, vm_states
 from nova.virt.ironic import patcher
 
 from bloomery.deadline import Patience
-from bloomery.engine import Observer
 from bloomery.testing import Fault, FaultKind, RecordedRequest
 from bloomery.testing.http_simulator import HttpSimulator
+from doors_nova.deaths import Death, Killed, followed, left_behind
 from doors_nova.nova_world import HOST, NovaWorld, a_nova_world
 
 CONF = nova.conf.CONF
@@ -133,6 +133,8 @@ def test_d06_a_failed_tear_down_is_told_and_can_be_repeated(world: NovaWorld) ->
         world.driver.destroy(world.context, instance, network_info)
     assert "192.0.2.9" not in str(raised.value)
     assert world.seen()["provision_state"] == "error"
+    # Nova refreshes its view of the nodes all the time; that must not make anybody forget whose the node is.
+    world.driver.get_available_nodes()
     world.driver.destroy(world.context, instance, network_info)
     world.ironic.wait_for(world.node, "available")
 
@@ -528,43 +530,6 @@ def test_d29_without_shards_in_ironic_no_node_is_ours() -> None:
     CONF.set_override("shard", "rack-1", group="ironic")
     with a_nova_world(max_version="1.81") as world, pytest.raises(exception.VirtDriverNotReady):
         world.driver.get_available_nodes()
-
-
-class Killed(BaseException):
-    """The end of the process: nothing of it runs any more, no undo either."""
-
-
-class Death(Observer):
-    """Comes before the named step."""
-
-    def __init__(self, step: str) -> None:
-        self.step = step
-
-    def begins(self, step: str, index: int, total: int) -> None:  # noqa: ARG002
-        if step == self.step:
-            raise Killed
-
-
-def left_behind(world: NovaWorld, step: str, task_state: str) -> Any:
-    """A server whose compute service died before that step of its build."""
-    instance, network_info = world.instance(task_state=task_state), world.network_info()
-    world.driver.connection._services = replace(world.services(), observer=Death(step))
-    with pytest.raises(Killed):
-        world.spawn(instance, network_info)
-    return instance
-
-
-def followed(world: NovaWorld, instance: Any, *vm_states_wanted: str) -> Any:
-    """The server, once the service that has come back has seen to it."""
-    left = world.restarted().process_instances_at_startup(world.context, objects.InstanceList(objects=[instance]))
-    assert list(left) == []
-    for thread in threading.enumerate():
-        if thread.name == f"bloomery-{instance.uuid}":
-            thread.join(30)
-    now = objects.Instance.get_by_uuid(world.context, instance.uuid)
-    assert now.vm_state in vm_states_wanted
-    assert now.task_state is None
-    return now
 
 
 def test_d30_a_build_goes_on_when_the_service_comes_back(world: NovaWorld) -> None:

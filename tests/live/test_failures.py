@@ -62,6 +62,65 @@ def test_a_killed_deploy_is_finished_by_recover(site: Site) -> None:
     assert site.run("validate", "web-1", "-f", "json").value == []
 
 
+def test_an_operator_who_undeploys_a_node_in_the_middle_gets_it_free_and_the_user_a_reason(site: Site) -> None:
+    site.await_quiet("node-0")
+    uuid = site.node("node-0").uuid
+    with site.start("deploy", "web-1", "--node", "node-0", *site.image_options(), "--network", "private") as deploy:
+        site.wait_for("node-0", "wait call-back")
+        site.ironic.call("PUT", f"nodes/{uuid}/states/provision", {"target": "deleted"})
+        answer = end(deploy)
+    assert answer.exit_code in (4, 7), answer.err
+    assert "node-0" in answer.err
+    assert "could not be undone" not in answer.err
+    site.run("janitor", "--once", "--requests-per-second", "100")
+    site.assert_free("node-0")
+
+
+def test_an_operator_who_renames_a_node_in_the_middle_disturbs_nobody(site: Site) -> None:
+    site.await_quiet("node-1")
+    uuid = site.node("node-1").uuid
+    with site.start("deploy", "web-1", "--node", "node-1", *site.image_options(), "--network", "private") as deploy:
+        site.wait(lambda: site.row("node-1")["instance_uuid"] is not None, "a claim")
+        site.patch(uuid, name="renamed", description="mine")
+        answer = end(deploy)
+    try:
+        assert answer.exit_code == 0, answer.err
+        row = site.ironic.call("GET", f"nodes/{uuid}")
+        assert (row["name"], row["description"], row["provision_state"]) == ("renamed", "mine", "active")
+        site.run("destroy", "web-1", "--wait-for-cleaning")
+    finally:
+        site.patch(uuid, name="node-1", description="")
+    site.assert_free("node-1")
+
+
+def test_what_a_killed_deploy_has_left_is_cleaned_by_the_janitor(site: Site) -> None:
+    site.await_quiet("node-0")
+    with site.start("deploy", "web-1", "--node", "node-0", *site.image_options(), "--network", "private") as deploy:
+        site.wait(lambda: site.row("node-0")["instance_uuid"] is not None, "a claim")
+        end(deploy, by=signal.SIGKILL)
+    cleaned = site.run("janitor", "--once", "--requests-per-second", "100").out
+    state = site.row("node-0")["provision_state"]
+    if state == "available":  # unless Ironic had taken it up already: then there is nothing to clean until that ends
+        assert "cleaned operation web-1 on node-0: a deploy that was broken off" in cleaned
+    else:
+        site.run("destroy", "web-1", "--wait-for-cleaning")
+    site.assert_free("node-0")
+    assert site.run("doctor", "--leaks", "-f", "json").value == []
+
+
+def test_what_an_operators_undeploy_leaves_is_cleaned_by_the_janitor(site: Site) -> None:
+    site.await_quiet("node-1")
+    site.deploy("web-1", "node-1", "--network", "private")
+    site.ironic.call("PUT", f"nodes/{site.node('node-1').uuid}/states/provision", {"target": "deleted"})
+    site.wait_for("node-1", "available")
+    (left,) = [leak for leak in site.run("doctor", "--leaks", "-f", "json", exit_code=1).value if leak["kind"] == "VIF"]
+    assert left["verdict"] == "left"
+    site.run("janitor", "--once", "--requests-per-second", "100")
+    assert site.ports(device_id=left["instance_uuid"]) == []
+    site.assert_free("node-1")
+    assert site.run("doctor", "--leaks", "-f", "json").value == []
+
+
 def test_a_deploy_killed_before_ironic_took_it_up_is_undone_by_recover(site: Site) -> None:
     site.await_quiet("node-3")
     with site.start("deploy", "web-1", "--node", "node-3", *site.image_options(), "--network", "private") as deploy:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bloomery.lab import Lab
+from bloomery.lab.ironic import CACHE_VARIABLE
 from nova_site import cloud
 from nova_site.cloud import HOST, Cloud
-from nova_site.drivers import CHOSEN, UPSTREAM, UPSTREAM_FAILS
+from nova_site.drivers import CHOSEN, UPSTREAM, defect_that_fails
 from nova_site.site import NovaSite
 
 
@@ -17,7 +20,7 @@ from nova_site.site import NovaSite
 def nova_cloud(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """Nova's control plane, with the flavors that tests use."""
     folder = tmp_path_factory.mktemp("nova")
-    with cloud.running(lab, folder) as it:
+    with cloud.running(lab, folder, cache=Path(os.environ[CACHE_VARIABLE])) as it:
         site = NovaSite(it, folder)
         try:
             site.prepare()
@@ -38,12 +41,23 @@ def driver(nova_cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[str]:
         nova_cloud.stop_compute()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Every scenario ends with everybody being asked; what it leaves agrees."""
+    result = yield
+    site = pyfuncitem.funcargs.get("nova")
+    if isinstance(site, NovaSite):
+        site.agree_on_everything()
+    return result
+
+
 @pytest.fixture
 def nova(nova_cloud: Cloud, driver: str, request: pytest.FixtureRequest) -> Iterator[NovaSite]:
     """The site with every node free and known to Placement, before and after the test."""
-    test = request.node.originalname
-    if driver == UPSTREAM and test in UPSTREAM_FAILS:
-        request.applymarker(pytest.mark.xfail(reason=UPSTREAM_FAILS[test], strict=True))
+    defect = defect_that_fails(request.node) if driver == UPSTREAM else None
+    if defect is not None:
+        request.applymarker(pytest.mark.xfail(reason=defect, strict=True))
+    nova_cloud.ironic.requests.clear()
     site = NovaSite(nova_cloud, nova_cloud.folder)
     try:
         site.wait_until_schedulable()
@@ -52,7 +66,7 @@ def nova(nova_cloud: Cloud, driver: str, request: pytest.FixtureRequest) -> Iter
         if nova_cloud.computes and nova_cloud.drivers[HOST] != driver:
             nova_cloud.stop_compute()
         if not nova_cloud.computes:
-            nova_cloud.start_compute(driver)
+            nova_cloud.start_compute(driver, options=nova_cloud.options.get(HOST))
         site.clear()
         site.close()
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from bloomery.lab import Kind, glance
-from nova_site.site import SSH_KEY, USER_DATA, NovaSite, Refused
+from bloomery.lab import glance
+from nova_site.site import BEFORE_REIMAGING, MICROVERSION, SSH_KEY, USER_DATA, NovaSite, Refused
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -72,22 +72,6 @@ def test_a_server_without_networks_runs(nova: NovaSite) -> None:
     assert nova.ports(server) == []
 
 
-def test_power_follows_the_user(nova: NovaSite, server: str) -> None:
-    node = nova.node(server)
-    nova.act(server, "os-stop")
-    nova.wait_for(server, "SHUTOFF")
-    nova.agree(server)
-    nova.act(server, "os-start")
-    nova.wait_for(server, "ACTIVE")
-    nova.agree(server)
-    for kind in ("SOFT", "HARD"):
-        boots = nova.site.machine(node.name)["boots"]
-        nova.act(server, "reboot", {"type": kind})
-        nova.wait_for(server, "ACTIVE")
-        nova.agree(server)
-        assert nova.site.machine(node.name)["boots"] == boots + 1
-
-
 def test_a_rebuild_installs_the_new_image_and_keeps_the_rest(nova: NovaSite, server: str) -> None:
     node, ports = nova.node(server), {port["port_id"] for port in nova.ports(server)}
     nova.act(server, "rebuild", {"imageRef": glance.image_id("whole-disk-2"), "metadata": {"role": "db"}})
@@ -101,13 +85,28 @@ def test_a_rebuild_installs_the_new_image_and_keeps_the_rest(nova: NovaSite, ser
     assert meta_data["meta"] == {"role": "db"}
 
 
-def test_a_server_in_error_is_rebuilt(nova: NovaSite, server: str) -> None:
+@pytest.mark.parametrize("version", [BEFORE_REIMAGING, MICROVERSION])
+def test_a_server_in_error_is_rebuilt(nova: NovaSite, server: str, version: str) -> None:
     nova.act(server, "os-resetState", {"state": "error"}, user="admin")
-    # Before 2.93 upstream's driver can rebuild as well.
-    nova.act(server, "rebuild", {"imageRef": glance.image_id("whole-disk")}, version="2.92")
+    nova.act(server, "rebuild", {"imageRef": glance.image_id("whole-disk")}, version=version)
     nova.wait(lambda: nova.server(server)["status"] != "ERROR", lambda: "the rebuild began")
     nova.wait_for(server, "ACTIVE")
     nova.agree(server)
+    assert nova.site.machine(nova.node(server).name)["image_sha256"] == nova.lab.images["whole-disk"].sha256
+
+
+@pytest.mark.parametrize("version", [BEFORE_REIMAGING, MICROVERSION])
+def test_a_rebuild_tells_ironic_whether_to_keep_the_ephemeral_partition(nova: NovaSite, version: str) -> None:
+    server = nova.built(flavor="bm-ephemeral", image="partition")
+    info = nova.ironic.node(nova.node(server))["instance_info"]
+    assert (info["ephemeral_gb"], info.get("preserve_ephemeral")) == ("5", None)
+    for is_kept in (True, False):
+        rebuild = {"imageRef": glance.image_id("partition"), "preserve_ephemeral": is_kept}
+        nova.act(server, "rebuild", rebuild, version=version)
+        nova.wait_for(server, "ACTIVE")
+        nova.agree(server)
+        info = nova.ironic.node(nova.node(server))["instance_info"]
+        assert (info["ephemeral_gb"], info["preserve_ephemeral"]) == ("5", str(is_kept))
 
 
 def test_a_rescued_server_runs_the_agent_and_comes_back(nova: NovaSite, server: str) -> None:
@@ -119,17 +118,28 @@ def test_a_rescued_server_runs_the_agent_and_comes_back(nova: NovaSite, server: 
     nova.agree(server)
 
 
-def test_interfaces_come_and_go(nova: NovaSite) -> None:
-    server = nova.built(flavor="bm-fake")
-    network = {"net_id": nova.lab.networks["tenant"]["dual"]}
-    attached = nova.call("POST", f"servers/{server}/os-interface", {"interfaceAttachment": network})
-    port = attached["interfaceAttachment"]["port_id"]
-    nova.agree(server)
-    assert port in {row["port_id"] for row in nova.ports(server)}
-    nova.call("DELETE", f"servers/{server}/os-interface/{port}")
+def test_interfaces_come_and_go(nova: NovaSite, server: str) -> None:
+    networks = nova.lab.networks["tenant"]
+    (old,) = [port["port_id"] for port in nova.ports(server) if port["net_id"] == networks["storage"]]
+    nova.call("DELETE", f"servers/{server}/os-interface/{old}")
     nova.wait(lambda: len(nova.ports(server)) == 1, lambda: "the port is gone")
     nova.agree(server)
-    assert nova.site.ports(id=port) == []
+    assert nova.site.ports(id=old) == []
+    network = {"net_id": networks["storage"]}
+    attached = nova.call("POST", f"servers/{server}/os-interface", {"interfaceAttachment": network})
+    new = attached["interfaceAttachment"]["port_id"]
+    nova.agree(server)
+    assert new in {row["port_id"] for row in nova.ports(server)}
+
+
+def test_an_interface_that_finds_no_free_nic_is_a_clean_refusal(nova: NovaSite, server: str) -> None:
+    before = {row["port_id"] for row in nova.ports(server)}
+    network = {"net_id": nova.lab.networks["tenant"]["dual"]}
+    with pytest.raises(Refused) as refused:
+        nova.call("POST", f"servers/{server}/os-interface", {"interfaceAttachment": network})
+    assert "Unexpected API Error" not in str(refused.value)
+    assert {row["port_id"] for row in nova.ports(server)} == before
+    nova.agree(server)
 
 
 def test_a_crash_dump_reaches_the_machine(nova: NovaSite, server: str) -> None:
@@ -141,34 +151,31 @@ def test_a_crash_dump_reaches_the_machine(nova: NovaSite, server: str) -> None:
     nova.agree(server)
 
 
-def test_a_node_without_a_console_is_a_clean_refusal(nova: NovaSite, server: str) -> None:
+@pytest.mark.parametrize("kind", ["serial", "novnc"])
+def test_a_node_without_a_console_is_a_clean_refusal(nova: NovaSite, server: str, kind: str) -> None:
     with pytest.raises(Refused) as refused:
-        nova.call(
-            "POST", f"servers/{server}/remote-consoles", {"remote_console": {"protocol": "serial", "type": "serial"}}
-        )
+        nova.console(server, kind)
     assert refused.value.status in (400, 409)
     nova.agree(server)
 
 
-def test_a_volume_backed_server_has_its_volume_as_a_target_in_ironic(nova: NovaSite) -> None:
-    nodes = [node for node in nova.lab.nodes if node.kind is Kind.FAKE]
-    for node in nodes:
-        nova.site.patch(node.uuid, storage_interface="external")
-        connector = {"node_uuid": node.uuid, "type": "iqn", "connector_id": f"iqn.2026-01.example.lab:{node.name}"}
-        nova.ironic.call("POST", "volume/connectors", connector)
-    try:
-        volume = nova.volume()
-        mapping = {"uuid": volume, "boot_index": 0, "source_type": "volume", "destination_type": "volume"}
-        server = nova.built(image=None, flavor="bm-fake", block_device_mapping_v2=[mapping])
-        nova.agree(server)
-        node = nova.node(server)
-        assert nova.volume_targets(node) == [volume]
-        assert "image_source" not in nova.ironic.node(node)["instance_info"]
-        nova.delete(server)
-        nova.assert_gone(server, node)
-    finally:
-        nova.clear()
-        for row in nova.ironic.call("GET", "volume/connectors")["connectors"]:
-            nova.ironic.call("DELETE", f"volume/connectors/{row['uuid']}")
-        for node in nodes:
-            nova.site.patch(node.uuid, storage_interface="noop")
+def test_a_console_that_is_asked_for_again_stays_open(nova: NovaSite) -> None:
+    server = nova.built(flavor="bm-equipped")
+    node = nova.node(server)
+    assert nova.console(server, "novnc") == nova.console(server, "novnc")
+    row = nova.ironic.node(node)
+    assert row["console_enabled"] is True
+    switched = [each for each in nova.cloud.ironic.requests if each.path.endswith("/states/console") and each.is_write]
+    assert len(switched) == 1
+    nova.agree(server)
+    nova.delete(server)
+    nova.assert_gone(server, node)
+    assert nova.ironic.node(node)["console_enabled"] is False
+
+
+def test_a_serial_console_of_a_node_that_has_another_kind_is_a_clean_refusal(nova: NovaSite) -> None:
+    server = nova.built(flavor="bm-equipped")
+    with pytest.raises(Refused) as refused:
+        nova.console(server, "serial")
+    assert refused.value.status in (400, 409)
+    nova.agree(server)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from contextlib import ExitStack
 
 import pytest
 
 from bloomery.lab import Kind
+from nova_site.moments import CLAIMING
 from nova_site.site import NovaSite
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
@@ -35,11 +37,52 @@ def test_a_deploy_that_fails_with_no_other_node_ends_in_error_and_leaves_the_nod
     gpu = next(node for node in nova.lab.nodes if "CUSTOM_GPU" in node.traits and node.kind is Kind.REDFISH)
     with nova.broken(gpu):
         server = nova.create(flavor="bm-gpu")
-        row = nova.wait_for(server, "ERROR")
-        assert row["fault"]["message"]
+        nova.wait_for_fault(server)
         nova.assert_gone(server, gpu)
         nova.delete_failed(server)
         nova.assert_gone(server, gpu)
+
+
+def test_a_node_that_somebody_else_was_faster_to_claim_is_left_and_another_one_taken(nova: NovaSite) -> None:
+    with nova.cloud.ironic.at(CLAIMING) as claim:
+        server = nova.create(flavor="bm-fake")
+        claim.wait()
+        taken = next(node for node in nova.lab.nodes if claim.target.endswith(node.uuid))
+        nova.site.patch(taken.uuid, instance_uuid=str(uuid.uuid4()))
+    nova.wait_for(server, "ACTIVE")
+    nova.agree(server)
+    assert nova.node(server) != taken
+    nova.ironic.call("PATCH", f"nodes/{taken.uuid}", [{"op": "remove", "path": "/instance_uuid"}])
+
+
+def test_a_failed_cleaning_keeps_the_node_from_everybody_but_the_server_is_gone(nova: NovaSite) -> None:
+    server = nova.built()
+    node = nova.node(server)
+    nova.site.patch(node.uuid, automated_clean=True)
+    try:
+        with nova.broken(node):
+            nova.delete(server)
+            nova.wait(lambda: nova.state(node) == "clean failed", lambda: f"clean failed, not {nova.state(node)}")
+        nova.assert_gone(server)
+        nova.wait(lambda: nova.is_reserved(node), lambda: f"{node.name} is offered to nobody")
+        row = nova.ironic.node(node)
+        assert (row["instance_uuid"], row["instance_info"]) == (None, {})
+        nova.put_back(node)
+    finally:
+        nova.site.patch(node.uuid, automated_clean=False)
+
+
+def test_a_failed_tear_down_is_an_error_with_a_reason_and_can_be_repeated(nova: NovaSite) -> None:
+    server = nova.built()
+    node = nova.node(server)
+    system = f"/redfish/v1/Systems/{node.uuid}"
+    with nova.patched(node, "driver_info/redfish_system_id", "/redfish/v1/Systems/nowhere", before=system):
+        nova.call("DELETE", f"servers/{server}")
+        nova.wait_for_fault(server)
+    assert nova.site.bmc_power(node.name) == "On"
+    assert nova.allocations(server), "the node is still the server's"
+    nova.delete(server)
+    nova.assert_gone(server, node)
 
 
 def test_a_server_is_deleted_while_it_is_being_deployed(nova: NovaSite) -> None:
@@ -56,27 +99,6 @@ def test_a_server_that_is_deleted_twice_is_deleted_once(nova: NovaSite) -> None:
     nova.delete_failed(server)
     nova.wait_gone(server)
     nova.assert_gone(server, node)
-
-
-def test_power_changed_behind_novas_back_is_known_to_nova(nova: NovaSite) -> None:
-    server = nova.built()
-    with nova.compute_with(sync_power_state_interval=2):
-        nova.ironic.power(nova.node(server), "power off", until="power off")
-        nova.wait_for(server, "SHUTOFF")
-        nova.agree(server)
-
-
-def test_nova_does_not_fight_the_user_over_the_power(nova: NovaSite) -> None:
-    server = nova.built()
-    with nova.compute_with(sync_power_state_interval=2):
-        for action, status in (("os-stop", "SHUTOFF"), ("os-start", "ACTIVE"), ("os-stop", "SHUTOFF")):
-            nova.act(server, action)
-            nova.wait_for(server, status)
-            nova.agree(server)
-        nova.wait_for_power_syncs(2)
-        nova.agree(server)
-        assert nova.server(server)["status"] == "SHUTOFF"
-        assert [event for event in nova.events(server) if "force" in event] == []
 
 
 def test_the_progress_of_a_server_moves_while_it_builds(nova: NovaSite) -> None:
@@ -114,11 +136,4 @@ def test_diagnostics_and_the_console_log_are_answered(nova: NovaSite, server: st
     diagnostics = nova.call("GET", f"servers/{server}/diagnostics", user="admin")
     assert (diagnostics["driver"], diagnostics["state"]) == ("ironic", "running")
     nova.act(server, "os-getConsoleOutput", {})
-    nova.agree(server)
-
-
-def test_a_volume_for_a_running_server_is_a_clean_refusal(nova: NovaSite, server: str) -> None:
-    volume = nova.volume()
-    nova.call("POST", f"servers/{server}/os-volume_attachments", {"volumeAttachment": {"volumeId": volume}})
-    nova.wait(lambda: nova.server(server)["os-extended-volumes:volumes_attached"] == [], lambda: "it was refused")
     nova.agree(server)

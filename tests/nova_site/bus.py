@@ -18,13 +18,13 @@ from oslo_messaging._drivers import base, impl_fake
 from oslo_messaging._drivers import common as rpc_common
 from oslo_serialization import jsonutils
 
-from nova_site.exchange import Envelope, connect
+from nova_site.exchange import Client, Envelope
 
 _REPLY_TIMEOUT_S = 120.0
 
 
 class _Incoming(base.RpcIncomingMessage):  # type: ignore[misc]
-    def __init__(self, exchange: Any, envelope: Envelope) -> None:
+    def __init__(self, exchange: Client, envelope: Envelope) -> None:
         super().__init__(jsonutils.loads(envelope.context), jsonutils.loads(envelope.message))
         self._exchange = exchange
         self._reply_to = envelope.reply_to
@@ -42,10 +42,10 @@ class _Incoming(base.RpcIncomingMessage):  # type: ignore[misc]
 
 
 class _PollListener(base.PollStyleListener):  # type: ignore[misc]
-    def __init__(self, exchange: Any, topic: str, server: str) -> None:
+    def __init__(self, exchange: Client, topic: str, server: str) -> None:
         super().__init__()
         self._exchange = exchange
-        self._number: int = exchange.listen(topic, server)
+        self._number = exchange.listen(topic, server)
         self._is_stopped = threading.Event()
 
     @base.batch_poll_helper  # type: ignore[untyped-decorator]
@@ -72,7 +72,7 @@ class BusDriver(base.BaseDriver):  # type: ignore[misc]
     ) -> None:
         super().__init__(conf, url, default_exchange, allowed_remote_exmods)
         (host,) = url.hosts
-        self._exchange = connect(host.port, host.password)
+        self._exchange = Client(host.port, host.password)
 
     def require_features(self, requeue: bool = False) -> None:
         """Nova asks for none that is missing."""
@@ -90,7 +90,7 @@ class BusDriver(base.BaseDriver):  # type: ignore[misc]
     ) -> Any:
         reply_to = uuid.uuid4().hex if wait_for_reply else None
         envelope = Envelope(jsonutils.dumps(ctxt), jsonutils.dumps(message), reply_to)
-        self._exchange.send(target.topic, target.server, bool(target.fanout), envelope)
+        self._exchange.send(target.topic, target.server, is_fanout=bool(target.fanout), envelope=envelope)
         if reply_to is None:
             return None
         answer = self._exchange.await_reply(reply_to, timeout or _REPLY_TIMEOUT_S)

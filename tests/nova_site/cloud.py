@@ -9,9 +9,9 @@ Every process ends with the block, or with this process, however that ends.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -19,7 +19,6 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import requests
 
@@ -27,8 +26,9 @@ from bloomery.lab import Lab, glance
 from bloomery.lab.service import RunningService, Service, start, stop, tail
 from bloomery.lab.wait import answers, until
 from nova_site import exchange
+from nova_site.interrupter import Interrupter
 
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 240.0
 HOST = "compute-1"
 _PARTS = ("api", "placement", "neighbours", "bus")
 _KEY = "lab"
@@ -38,14 +38,24 @@ Sections = Mapping[str, Mapping[str, object]]
 
 @dataclass(kw_only=True)
 class Cloud:
-    """A Nova that is up, and how to reach it."""
+    """A Nova that is up, and how to reach it.
+
+    Attributes:
+        python: the interpreter of the environment that Nova is installed in, which may be another than ours.
+        compute_environment: what the environment of a nova-compute that is started from now on has beside ours.
+    """
 
     lab: Lab
+    ironic: Interrupter
     folder: Path
     urls: Mapping[str, str]
     ports: Mapping[str, int]
+    python: Path = Path(sys.executable)
+    compute_environment: Mapping[str, str] = field(default_factory=dict)
     computes: dict[str, RunningService] = field(default_factory=dict)
     drivers: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Sections] = field(default_factory=dict)
+    volumes: list[str] = field(default_factory=list)
     shared_server: str | None = None
 
     @property
@@ -76,21 +86,21 @@ class Cloud:
         running = start(
             Service(
                 name=host,
-                argv=(sys.executable, "-m", "nova_site.compute", *files),
-                environment=_environment(),
+                argv=(str(self.python), "-m", "nova_site.compute", *files),
+                environment={**_environment(), **self.compute_environment},
                 is_ready=lambda: b"Join ServiceGroup membership" in _since(log, before),
             ),
             logs=self.log,
         )
         self.computes[host] = running
-        self.drivers[host] = driver
+        self.drivers[host], self.options[host] = driver, options or {}
         _await([running])
 
     def stop_compute(self, host: str = HOST) -> None:
         """nova-compute was asked to end, as systemd would, and has ended."""
         running = self.computes.pop(host)
         stop([running], grace_s=20)
-        self._exchange().drop_server(host)
+        self._forget(host)
 
     def kill_compute(self, host: str = HOST) -> None:
         """nova-compute is gone without a word, as after a power failure."""
@@ -98,10 +108,11 @@ class Cloud:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.process.pid, signal.SIGKILL)
         running.process.wait()
-        self._exchange().drop_server(host)
+        self._forget(host)
 
-    def _exchange(self) -> Any:
-        return exchange.connect(self.ports["bus"], _KEY)
+    def _forget(self, host: str) -> None:
+        with contextlib.closing(exchange.Client(self.ports["bus"], _KEY)) as client:
+            client.drop_server(host)
 
     def end(self) -> None:
         """No nova-compute runs."""
@@ -110,27 +121,33 @@ class Cloud:
 
 
 @contextlib.contextmanager
-def running(lab: Lab, folder: Path, *, cache: Path | None = None) -> Iterator[Cloud]:
+def running(lab: Lab, folder: Path, *, cache: Path | None = None, python: Path | None = None) -> Iterator[Cloud]:
     """Nova's control plane is up within the block, without a nova-compute.
+
+    nova-compute reaches Ironic by way of `Cloud.ironic`, which can hold a request.
 
     Args:
         folder: everything of it is there, logs included.
         cache: where databases without rows are kept for the next time; None takes the folder itself.
+        python: the interpreter of the environment that Nova is installed in; None is ours.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)
     ports = dict(zip(_PARTS, _free_ports(len(_PARTS)), strict=True))
     urls = {part: f"http://127.0.0.1:{ports[part]}" for part in ("api", "placement", "neighbours")}
-    cloud = Cloud(lab=lab, folder=folder, urls=urls, ports=ports)
-    services = _prepare(cloud, cache or folder / "cache")
-    started: list[RunningService] = []
-    try:
-        started.extend(start(service, logs=cloud.log) for service in services)
-        _await(started)
-        yield cloud
-    finally:
-        cloud.end()
-        stop(started, grace_s=1)
+    with Interrupter(lab.ironic_url) as ironic:
+        cloud = Cloud(
+            lab=lab, ironic=ironic, folder=folder, urls=urls, ports=ports, python=python or Path(sys.executable)
+        )
+        services = _prepare(cloud, cache or folder / "cache")
+        started: list[RunningService] = []
+        try:
+            started.extend(start(service, logs=cloud.log) for service in services)
+            _await(started)
+            yield cloud
+        finally:
+            cloud.end()
+            stop(started, grace_s=1)
 
 
 def _prepare(cloud: Cloud, cache: Path) -> list[Service]:
@@ -146,7 +163,6 @@ def _prepare(cloud: Cloud, cache: Path) -> list[Service]:
                 "folder": str(folder),
                 "cache": str(cache),
                 "configs": [str(folder / "nova.conf"), str(folder / "databases.conf")],
-                "nova": importlib.metadata.version("nova"),
                 "cell1": str(uuid.uuid4()),
                 "bus_port": cloud.ports["bus"],
                 "bus_key": _KEY,
@@ -157,7 +173,7 @@ def _prepare(cloud: Cloud, cache: Path) -> list[Service]:
                     "identity": f"{urls['neighbours']}/identity",
                     "compute": f"{urls['api']}/v2.1",
                     "placement": urls["placement"],
-                    "baremetal": lab.ironic_url,
+                    "baremetal": cloud.ironic.url,
                     "network": lab.neutron_url,
                     "image": f"{lab.images_url}{glance.PREFIX}",
                     # Cinder's client reads the version from the URL.
@@ -169,8 +185,14 @@ def _prepare(cloud: Cloud, cache: Path) -> list[Service]:
     )
     return [
         Service(
+            name="neighbours",
+            argv=(sys.executable, "-m", "nova_site.neighbours_server", str(settings)),
+            environment=_environment(),
+            is_ready=lambda: answers(f"{urls['neighbours']}/identity/v3"),
+        ),
+        Service(
             name="nova",
-            argv=(sys.executable, "-m", "nova_site.control_plane", str(settings)),
+            argv=(str(cloud.python), "-m", "nova_site.control_plane", str(settings)),
             environment=_environment(),
             is_ready=lambda: answers(f"{urls['api']}/"),
         ),
@@ -223,7 +245,7 @@ def _configuration(cloud: Cloud) -> Sections:
             # Nova's own driver makes config drives with it; Ironic's part of the lab brings one.
             "mkisofs_cmd": cloud.lab.state / "ironic" / "bin" / "mkisofs",
         },
-        "wsgi": {"api_paste_config": Path(sys.prefix) / "etc" / "nova" / "api-paste.ini"},
+        "wsgi": {"api_paste_config": cloud.python.parent.parent / "etc" / "nova" / "api-paste.ini"},
         "keystone_authtoken": {
             **credentials,
             "www_authenticate_uri": identity,
@@ -238,7 +260,8 @@ def _configuration(cloud: Cloud) -> Sections:
         "cinder": {**credentials, "catalog_info": "volumev3::publicURL", "os_region_name": "lab"},
         "service_user": {"send_service_user_token": False},
         "key_manager": {"backend": "nova.keymgr.conf_key_mgr.ConfKeyManager"},
-        "vnc": {"enabled": False},
+        "vnc": {"enabled": True},
+        "serial_console": {"enabled": True},
         "oslo_concurrency": {"lock_path": folder / "locks"},
         "oslo_messaging_notifications": {"driver": "noop"},
         "notifications": {"notification_format": "unversioned"},
@@ -298,11 +321,15 @@ def _since(log: Path, offset: int) -> bytes:
 
 
 def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as sockets:
-        opened = [sockets.enter_context(socket.socket()) for _ in range(count)]
-        for candidate in opened:
-            candidate.bind(("127.0.0.1", 0))
-        return [candidate.getsockname()[1] for candidate in opened]
+    """Ports that nobody has, below those that the kernel gives out by itself and that somebody might have before we start."""
+    found: list[int] = []
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 200):
+        with contextlib.suppress(OSError), socket.socket() as candidate:
+            candidate.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError(f"fewer than {count} of 200 ports are free")
 
 
 def token(url: str, *, user: str, project: str = "demo") -> str:

@@ -1,7 +1,7 @@
-"""Nova's API, scheduler and conductor in one process, with the bus and the stand-ins for Keystone and Cinder.
+"""Nova's API, scheduler and conductor in one process: `python -m nova_site.control_plane SETTINGS`.
 
-`python -m nova_site.control_plane SETTINGS`, a JSON file that `cloud.py` wrote. All but what touches SQLite is as Nova's own
-commands do it: a transaction that writes waits for the one before, as on the databases that Nova is run on for real.
+SETTINGS is a JSON file that `cloud.py` wrote. All but what touches SQLite is as Nova's own commands do it: a transaction that
+writes waits for the one before, as on the databases that Nova is run on for real.
 """
 
 # ruff: noqa: E402
@@ -26,12 +26,12 @@ _SETTINGS = json.loads(Path(sys.argv[1]).read_text())
 sys.argv[1:] = [f"--config-file={config}" for config in _SETTINGS["configs"]]
 warnings.simplefilter("ignore")
 
-from nova import monkey_patch
+# First, because the release's own command says here whether eventlet takes the place of threads.
+import nova.cmd.scheduler  # noqa: F401
 
-monkey_patch.patch(backend="threading")
-
+# isort: split
 from cheroot.wsgi import Server
-from nova import config, context, objects, service
+from nova import config, context, objects, service, version
 from nova.api.openstack import wsgi_app
 from nova.conductor import rpcapi as conductor_rpcapi
 from nova.conf import CONF
@@ -39,10 +39,9 @@ from nova.db import migration
 from nova.scheduler import rpcapi as scheduler_rpcapi
 from oslo_db.sqlalchemy import enginefacade
 from oslo_log import log as logging
-from oslo_service import opts as service_opts
 from paste import deploy
 
-from nova_site import bus, exchange, neighbours
+from nova_site import bus
 
 _THREADS = 10
 
@@ -67,8 +66,9 @@ def one_writer_at_a_time() -> None:
 def create_databases(folder: Path, cache: Path) -> None:
     """Nova's databases have their tables, copied from an earlier run where there was one."""
     cache.mkdir(parents=True, exist_ok=True)
+    release = version.version_string()
     for name, database in (("api", "api"), ("cell1", "main")):
-        cached = cache / f"nova-{_SETTINGS['nova']}-{name}.sqlite"
+        cached = cache / f"nova-{release}-{name}.sqlite"
         if not cached.exists():
             migration.db_sync(database=database)
             draft = cached.with_suffix(".new")
@@ -76,7 +76,7 @@ def create_databases(folder: Path, cache: Path) -> None:
             draft.rename(cached)
         else:
             shutil.copyfile(cached, folder / f"{name}.sqlite")
-    shutil.copyfile(cache / f"nova-{_SETTINGS['nova']}-cell1.sqlite", folder / "cell0.sqlite")
+    shutil.copyfile(cache / f"nova-{release}-cell1.sqlite", folder / "cell0.sqlite")
     for path in folder.glob("*.sqlite"):
         with contextlib.closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -101,7 +101,6 @@ def create_cells(folder: Path) -> None:
 def main() -> None:
     """Everything runs until the process is killed."""
     folder = Path(_SETTINGS["folder"])
-    exchange.serve(_SETTINGS["bus_port"], _SETTINGS["bus_key"])
     bus.install()
     config.parse_args(sys.argv)
     logging.setup(CONF, "nova")
@@ -109,10 +108,6 @@ def main() -> None:
     one_writer_at_a_time()
     create_databases(folder, Path(_SETTINGS["cache"]))
     create_cells(folder)
-    beside = neighbours.application(
-        neighbours.Identity(_SETTINGS["endpoints"]), neighbours.Volumes(_SETTINGS["image_ids"])
-    )
-    serve(beside, _SETTINGS["neighbours_port"])
     for binary, topic in (
         ("nova-conductor", conductor_rpcapi.RPC_TOPIC),
         ("nova-scheduler", scheduler_rpcapi.RPC_TOPIC),
@@ -124,7 +119,7 @@ def main() -> None:
 
 def api() -> Any:
     """Nova's API; its own entry point would read the configuration a second time."""
-    service_opts.register_service_opts(CONF)
+    CONF.register_opts(wsgi_app.service_opts.service_opts)
     wsgi_app._setup_service(CONF.host, "osapi_compute")
     return deploy.loadapp(f"config:{CONF.wsgi.api_paste_config}", name="osapi_compute")
 

@@ -1,4 +1,7 @@
-"""Where the messages of Nova's services wait: one exchange in the control plane's process, reached over a local socket."""
+"""Where the messages of Nova's services wait: one exchange, reached over XML-RPC.
+
+That is HTTP, which every Python of every release speaks as its process does: with native threads or with eventlet's.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ import threading
 import time
 from collections import defaultdict, deque
 from dataclasses import dataclass
-from multiprocessing.managers import BaseManager
+from socketserver import ThreadingMixIn
 from typing import Any
+from xmlrpc.client import ServerProxy
+from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
 
 # How long one call to the exchange may wait there: a listener that is to stop notices within this time.
 _TURN_S = 1.0
@@ -70,8 +75,9 @@ class Exchange:
             if listener == Listener(topic, server):
                 del self._listeners[number]
 
-    def send(self, topic: str, server: str | None, is_fanout: bool, envelope: Envelope) -> None:
+    def send(self, topic: str, server: str | None, is_fanout: bool, content: dict[str, Any]) -> None:
         """The message waits for its listener or, as a fanout, for each one that there is."""
+        envelope = Envelope(**content)
         with self._changed:
             if envelope.reply_to:
                 self._replies[envelope.reply_to] = queue.SimpleQueue()
@@ -113,22 +119,68 @@ class Exchange:
             self._replies.pop(reply_to, None)
 
 
-class _Manager(BaseManager):
-    pass
-
-
-_EXCHANGE = Exchange()
-_Manager.register("exchange", callable=lambda: _EXCHANGE)
+class _Server(ThreadingMixIn, SimpleXMLRPCServer):
+    daemon_threads = True
+    request_queue_size = 50
 
 
 def serve(port: int, key: str) -> None:
-    """The exchange answers on that port, in a thread of this process."""
-    server = _Manager(("127.0.0.1", port), authkey=key.encode()).get_server()
+    """The exchange answers on that port to whoever knows the key, in threads of this process."""
+    exchange = Exchange()
+
+    class Handler(SimpleXMLRPCRequestHandler):
+        protocol_version = "HTTP/1.1"
+        rpc_paths = (f"/{key}",)
+
+    server = _Server(("127.0.0.1", port), Handler, logRequests=False, allow_none=True)
+    server.register_instance(exchange)
     threading.Thread(target=server.serve_forever, daemon=True, name="bus").start()
 
 
-def connect(port: int, key: str) -> Any:
-    """The exchange behind that port."""
-    manager = _Manager(("127.0.0.1", port), authkey=key.encode())
-    manager.connect()
-    return manager.exchange()  # type: ignore[attr-defined]
+class Client:
+    """The exchange behind that port; each thread has a connection of its own."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._url = f"http://127.0.0.1:{port}/{key}"
+        self._local = threading.local()
+
+    @property
+    def _exchange(self) -> Any:
+        if not hasattr(self._local, "proxy"):
+            self._local.proxy = ServerProxy(self._url, allow_none=True)
+        return self._local.proxy
+
+    def close(self) -> None:
+        """This thread's connection is closed; those of other threads end with them."""
+        if hasattr(self._local, "proxy"):
+            self._local.proxy("close")()
+
+    def listen(self, topic: str, server: str) -> int:
+        """Messages of that topic and server come to this listener alone; an earlier one gets no more."""
+        return int(self._exchange.listen(topic, server))
+
+    def leave(self, number: int) -> None:
+        """The listener takes nothing any more."""
+        self._exchange.leave(number)
+
+    def drop_server(self, server: str) -> None:
+        """No listener of that server takes anything any more: its process is gone."""
+        self._exchange.drop_server(server)
+
+    def send(self, topic: str, server: str | None, *, is_fanout: bool, envelope: Envelope) -> None:
+        """The message waits for its listener or, as a fanout, for each one that there is."""
+        self._exchange.send(topic, server, is_fanout, envelope)
+
+    def take(self, number: int) -> Envelope | None:
+        """The next message for the listener; None if none came for a while."""
+        taken = self._exchange.take(number)
+        return None if taken is None else Envelope(**taken)
+
+    def reply(self, reply_to: str, answer: str) -> None:
+        """Whoever waits for the reply has it."""
+        self._exchange.reply(reply_to, answer)
+
+    def await_reply(self, reply_to: str, timeout_s: float) -> str | None:
+        """The reply; None if it did not come within the time."""
+        reply: str | None = self._exchange.await_reply(reply_to, timeout_s)
+        return reply

@@ -111,6 +111,8 @@ class Volumes:
                 return HTTPStatus.ACCEPTED, None, {}
             case ("POST", ["v3", _, "volumes", number, "action"]) if number in self._volumes:
                 return HTTPStatus.ACCEPTED, None, {}
+            case ("GET", ["v3", _, "attachments"]):
+                return HTTPStatus.OK, {"attachments": list(self._attachments.values())}, {}
             case ("GET", ["v3", _, "attachments", number]) if number in self._attachments:
                 return HTTPStatus.OK, {"attachment": self._attachments[number]}, {}
             case ("POST", ["v3", _, "attachments"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,11 +15,14 @@ import requests
 from bloomery.lab import Kind, LabNode, glance
 from live.site import Site
 from nova_site.cloud import HOST, Cloud, token
+from nova_site.interrupter import Moment
 from nova_site.neighbours import project_id
 
 # Long enough for a machine that has much else to do: a wait ends when its condition is true.
 WAIT_S = 180.0
 MICROVERSION = "2.100"
+BEFORE_REIMAGING = "2.92"
+"""The last version in which a rebuild says nothing of a boot volume."""
 UNSTABLE = ("scheduling", "block_device_mapping", "networking", "spawning")
 _POWER = {1: "power on", 4: "power off"}
 _OF_STATUS = {"ACTIVE": "active", "SHUTOFF": "active", "RESCUE": "rescue"}
@@ -104,6 +108,11 @@ class NovaSite:
         number: str = self.call("POST", "servers", {"server": body}, user=more.pop("user", "alice"))["server"]["id"]
         return number
 
+    @staticmethod
+    def encoded(user_data: str) -> str:
+        """User data as Nova's API takes it."""
+        return base64.b64encode(user_data.encode()).decode()
+
     def built(self, *arguments: Any, **more: Any) -> str:
         """The server that `create` makes is ACTIVE."""
         server = self.create(*arguments, **more)
@@ -125,6 +134,23 @@ class NovaSite:
 
         self.wait(is_there, lambda: f"{status}, by way of {seen}")
         return self.server(server)
+
+    def wait_for_end(self, server: str) -> Json:
+        """Nothing is under way with the server any more: it is ACTIVE, or in ERROR."""
+        row: Json = {}
+
+        def has_ended() -> bool:
+            row.update(self.server(server))
+            return row["status"] in ("ACTIVE", "ERROR") and row["OS-EXT-STS:task_state"] is None
+
+        self.wait(has_ended, lambda: f"an end, not {row['status']} and {row['OS-EXT-STS:task_state']}")
+        return row
+
+    def wait_for_fault(self, server: str) -> str:
+        """The server is in ERROR, and says why; returns what it says."""
+        message: str = self.wait_for(server, "ERROR").get("fault", {}).get("message", "")
+        assert message, "an error without a reason"
+        return message
 
     def delete(self, server: str) -> None:
         """The server is gone from Nova's API."""
@@ -173,12 +199,26 @@ class NovaSite:
         """The user has given his port up."""
         self._session.delete(f"{self.lab.neutron_url}/v2.0/ports/{port}", timeout=30)
 
+    def console(self, server: str, kind: str) -> tuple[str, int]:
+        """Where Nova's proxy finds the server's console of that type."""
+        body = {"remote_console": {"protocol": {"novnc": "vnc"}.get(kind, kind), "type": kind}}
+        url = self.call("POST", f"servers/{server}/remote-consoles", body)["remote_console"]["url"]
+        (token,) = re.findall(r"token(?:=|%3D)([0-9a-f-]{36})", url)
+        found = self.call("GET", f"os-console-auth-tokens/{token}", user="admin")["console"]
+        return found["host"], found["port"]
+
     def volume(self, *, image: str = "whole-disk", size_gib: int = 10) -> str:
         """A new volume made from an image; returns its id."""
         body = {"volume": {"size": size_gib, "imageRef": glance.image_id(image)}}
         url = f"{self.cloud.urls['neighbours']}/volume/v3/lab/volumes"
         number: str = self._session.post(url, json=body, timeout=30).json()["volume"]["id"]
         return number
+
+    def volumes_of(self, server: str | None = None) -> list[str]:
+        """The volumes that Cinder says the server has, or any server."""
+        url = f"{self.cloud.urls['neighbours']}/volume/v3/lab/attachments"
+        rows = self._session.get(url, timeout=30).json()["attachments"]
+        return sorted(row["volume_id"] for row in rows if server in (None, row["instance"]))
 
     # The other sides
 
@@ -192,6 +232,11 @@ class NovaSite:
         found = self.node_of(server)
         assert found is not None, f"no node has {server}"
         return found
+
+    def state(self, node: LabNode) -> str:
+        """The node's provision state."""
+        state: str = self.ironic.node(node)["provision_state"]
+        return state
 
     def allocations(self, server: str) -> dict[str, Json]:
         """What Placement holds for the server: resources by provider."""
@@ -207,7 +252,18 @@ class NovaSite:
         )
         return rows
 
+    def holders(self, node: LabNode) -> list[str]:
+        """The servers that Placement says have the node."""
+        url = f"{self.cloud.urls['placement']}/resource_providers/{node.uuid}/allocations"
+        return list(self._session.get(url, headers=_PLACEMENT_VERSION, timeout=30).json()["allocations"])
+
+    def is_reserved(self, node: LabNode) -> bool:
+        """Whether Placement offers the node to nobody."""
+        inventory = self.inventories(node).get(_class_of(node))
+        return inventory is None or inventory["reserved"] == inventory["total"]
+
     def traits(self, node: LabNode) -> set[str]:
+        """What Placement has of the node: its traits."""
         url = f"{self.cloud.urls['placement']}/resource_providers/{node.uuid}/traits"
         return set(self._session.get(url, headers=_PLACEMENT_VERSION, timeout=30).json().get("traits", ()))
 
@@ -215,6 +271,24 @@ class NovaSite:
         """The volumes that Ironic would boot the node from."""
         rows = self.ironic.call("GET", f"volume/targets?detail=true&node={node.uuid}")["targets"]
         return sorted(row["volume_id"] for row in rows)
+
+    def remove_volume_targets(self, node: LabNode) -> None:
+        """Ironic has no volumes for the node, which is off."""
+        for row in self.ironic.call("GET", f"volume/targets?node={node.uuid}")["targets"]:
+            self.ironic.call("DELETE", f"volume/targets/{row['uuid']}")
+
+    def hypervisor(self, node: LabNode) -> Json:
+        """The node as Nova's API shows it to operators."""
+        return next(row for row in self._hypervisors() if row["hypervisor_hostname"] == node.uuid)
+
+    def _hypervisors(self) -> list[Json]:
+        # Later versions ask nova-compute, which may not be there, for each node's uptime.
+        rows: list[Json] = self.call("GET", "os-hypervisors/detail", user="admin", version="2.87")["hypervisors"]
+        return rows
+
+    def has_disk(self, node: LabNode) -> bool:
+        """Whether something was written to the machine's disk."""
+        return node.kind is Kind.REDFISH and bool(self.site.machine(node.name)["image_url"])
 
     # Do they agree?
 
@@ -226,7 +300,7 @@ class NovaSite:
             found[:] = self.differences(server)
             return not found
 
-        self.wait(is_agreed, lambda: "; ".join(found), timeout_s=60)
+        self.wait(is_agreed, lambda: "; ".join(found), timeout_s=120)
 
     def differences(self, server: str) -> list[str]:
         """What one side says of the server and another does not."""
@@ -258,6 +332,7 @@ class NovaSite:
             same(f"the owner of {port['id']}", port["device_owner"], "compute:nova")
         volumes = sorted(volume["id"] for volume in row["os-extended-volumes:volumes_attached"])
         same("Nova's volumes and Ironic's targets", volumes, self.volume_targets(node))
+        same("Nova's volumes and Cinder's", volumes, self.volumes_of(server))
         if node.kind is Kind.REDFISH:
             bmc, machine = self.site.bmc_power(node.name), self.site.machine(node.name)
             same("the BMC's power", bmc, "Off" if is_off else "On")
@@ -282,7 +357,7 @@ class NovaSite:
             found[:] = self._remains(server, node)
             return not found
 
-        self.wait(is_gone, lambda: "; ".join(found), timeout_s=90)
+        self.wait(is_gone, lambda: "; ".join(found), timeout_s=WAIT_S)
 
     def _remains(self, server: str, node: LabNode | None) -> list[str]:
         found = []
@@ -292,9 +367,40 @@ class NovaSite:
             found.append(f"{holder.name} has its instance_uuid")
         if ports := self.site.ports(device_id=server):
             found.append(f"Neutron has {len(ports)} ports of it")
+        if volumes := self.volumes_of(server):
+            found.append(f"Cinder says it has volumes {volumes}")
         if node is not None:
             found += self.not_free(node)
         return found
+
+    def agree_on_everything(self) -> None:
+        """Of every server and every node all sides say the same; a server in ERROR can be deleted, and leaves nothing."""
+        rows = self._all_servers()
+        for server in (row["id"] for row in rows if row["status"] == "ERROR"):
+            self.delete(server)
+        living = {row["id"] for row in rows if row["status"] != "ERROR"}
+        for server in living:
+            self.agree(server)
+        used = {self.node(server).uuid for server in living}
+        free = [node for node in self.lab.nodes if node.uuid not in used]
+        found: list[str] = []
+
+        def are_free() -> bool:
+            found[:] = [each for node in free for each in self.not_free(node)]
+            found.extend(f"Placement has an allocation for {node.name}" for node in free if self.holders(node))
+            return not found
+
+        self.wait(are_free, lambda: "; ".join(found), timeout_s=WAIT_S)
+        ports = [port for port in self.site.ports() if port["device_owner"].startswith("compute:")]
+        assert {port["device_id"] for port in ports} <= living, "Neutron has ports of servers that are gone"
+        known = [volume for server in living for volume in self.volumes_of(server)]
+        assert self.volumes_of() == sorted(known), "Cinder has attachments of servers that are gone"
+        assert sorted(self.compute_nodes()) == sorted(node.uuid for node in self.lab.nodes)
+        self.wait_until_schedulable()
+
+    def _all_servers(self) -> list[Json]:
+        rows: list[Json] = self.call("GET", "servers/detail?all_tenants=1", user="admin")["servers"]
+        return rows
 
     def not_free(self, node: LabNode) -> list[str]:
         """What keeps the node from being as new."""
@@ -323,7 +429,8 @@ class NovaSite:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what()}"
-            time.sleep(0.2)
+            # Each look costs Nova some CPU that whatever is waited for could have.
+            time.sleep(0.4)
 
     def wait_until_midway(self, server: str) -> LabNode:
         """Ironic deploys the server's node; returns the node."""
@@ -338,16 +445,27 @@ class NovaSite:
     # Setting up and tidying
 
     def prepare(self) -> None:
-        """There are a key and flavors: `bm`, `bm-gpu` and `bm-fake`; nodes are cleaned only where a test wants it."""
+        """There are a key and flavors; one node has storage and a console; nodes are cleaned only where a test wants it.
+
+        The flavors: `bm` and `bm-gpu` are machines with a BMC, `bm-fake` and `bm-ephemeral` are fake hardware, `bm-equipped`
+        is the node with storage and a console.
+        """
         self.call("POST", "os-keypairs", {"keypair": {"name": "key", "type": "ssh", "public_key": SSH_KEY}})
         for node in self.lab.nodes:
             self.site.patch(node.uuid, automated_clean=False)
-        for name, resource_class, traits in (
-            ("bm", "BAREMETAL", ()),
-            ("bm-gpu", "BAREMETAL", ("CUSTOM_GPU",)),
-            ("bm-fake", "BAREMETAL_FAKE", ()),
+        if self.equipped:
+            self.site.patch(self.equipped.uuid, storage_interface="external", console_interface="fake-graphical")
+            connector = {"type": "iqn", "connector_id": f"iqn.2026-01.example.lab:{self.equipped.name}"}
+            self.ironic.call("POST", "volume/connectors", {"node_uuid": self.equipped.uuid, **connector})
+        for name, resource_class, traits, ephemeral_gib in (
+            ("bm", "BAREMETAL", (), 0),
+            ("bm-gpu", "BAREMETAL", ("CUSTOM_GPU",), 0),
+            ("bm-fake", "BAREMETAL_FAKE", (), 0),
+            ("bm-equipped", "BAREMETAL_FAKE", ("CUSTOM_GPU",), 0),
+            ("bm-ephemeral", "BAREMETAL_FAKE", (), 5),
         ):
             flavor = {"name": name, "id": name, "ram": 16384, "vcpus": 8, "disk": 10, "swap": 0}
+            flavor["OS-FLV-EXT-DATA:ephemeral"] = ephemeral_gib
             self.call("POST", "flavors", {"flavor": flavor}, user="admin")
             specs = {f"resources:CUSTOM_{resource_class}": "1", "capabilities:boot_mode": "uefi"}
             specs |= {f"resources:{kind}": "0" for kind in ("VCPU", "MEMORY_MB", "DISK_GB")}
@@ -355,18 +473,24 @@ class NovaSite:
             # Later versions refuse `capabilities:boot_mode`, which operators of Ironic have used for years.
             self.call("POST", f"flavors/{name}/os-extra_specs", {"extra_specs": specs}, user="admin", version="2.85")
 
+    @property
+    def equipped(self) -> LabNode | None:
+        """The node of fake hardware that has storage and a graphical console; a lab of six nodes has one."""
+        fakes = (node for node in self.lab.nodes if node.kind is Kind.FAKE and "CUSTOM_GPU" in node.traits)
+        return next(fakes, None)
+
     def wait_until_schedulable(self) -> None:
-        """Placement offers every node that has no server."""
+        """Placement offers every node that has no server, and Nova's scheduler knows which cell it is in."""
         busy: list[str] = []
         rows = self.ironic.call("GET", "nodes?associated=true&fields=uuid")["nodes"]
         used = {row["uuid"] for row in rows}
 
         def all_are() -> bool:
-            busy[:] = [
-                node.name
-                for node in self.lab.nodes
-                if node.uuid not in used and self.inventories(node).get(_class_of(node), {"reserved": 1})["reserved"]
-            ]
+            # Without detail: for that nova-compute would be asked for each node's uptime.
+            listed = self.call("GET", "os-hypervisors", user="admin")["hypervisors"]
+            known = {row["hypervisor_hostname"] for row in listed}
+            free = [node for node in self.lab.nodes if node.uuid not in used]
+            busy[:] = [node.name for node in free if node.uuid not in known or self.is_reserved(node)]
             return not busy
 
         self.wait(all_are, lambda: f"Placement offers {', '.join(busy)}")
@@ -375,6 +499,12 @@ class NovaSite:
         """The lab is as it was before `prepare`."""
         for node in self.lab.nodes:
             self._free(node)
+        for row in self.ironic.call("GET", "volume/connectors")["connectors"]:
+            self.ironic.call("DELETE", f"volume/connectors/{row['uuid']}")
+        if self.equipped:
+            defaults = [{"op": "remove", "path": f"/{kind}_interface"} for kind in ("storage", "console")]
+            self.ironic.call("PATCH", f"nodes/{self.equipped.uuid}", defaults)
+        for node in self.lab.nodes:
             self.ironic.call(
                 "PATCH", f"nodes/{node.uuid}", [{"op": "replace", "path": "/automated_clean", "value": None}]
             )
@@ -400,17 +530,26 @@ class NovaSite:
             pass
 
     @contextmanager
-    def without_compute(self, *, is_killed: bool = False) -> Iterator[None]:
-        """No nova-compute runs within the block; afterwards it is back, with the driver it had."""
-        (driver,) = self.cloud.drivers.values()
+    def without_compute(self, *, is_killed: bool = False, host: str = HOST) -> Iterator[None]:
+        """That nova-compute does not run within the block; afterwards it is back, as it was."""
         if is_killed:
-            self.cloud.kill_compute()
+            self.cloud.kill_compute(host)
         else:
-            self.cloud.stop_compute()
+            self.cloud.stop_compute(host)
         try:
             yield
         finally:
-            self.cloud.start_compute(driver)
+            self.cloud.start_compute(self.cloud.drivers[host], host=host, options=self.cloud.options[host])
+
+    @contextmanager
+    def killed_at(self, moment: Moment) -> Iterator[None]:
+        """nova-compute, which is given something to do in the block, was killed at that moment, and is back."""
+        with self.cloud.ironic.at(moment) as held:
+            yield
+            held.wait()
+            self.cloud.kill_compute()
+            held.lose()
+        self.cloud.start_compute(self.cloud.drivers[HOST], options=self.cloud.options[HOST])
 
     def change_driver(self, driver: str) -> None:
         """nova-compute has that driver, by the change of one line and a restart."""
@@ -421,31 +560,59 @@ class NovaSite:
 
     def compute_nodes(self) -> dict[str, str]:
         """Nova's compute nodes: the host of each by its name."""
-        rows = self.call("GET", "os-hypervisors/detail", user="admin")["hypervisors"]
+        rows = self._hypervisors()
         return {row["hypervisor_hostname"]: row["service"]["host"] for row in rows}
 
-    def wait_for_power_syncs(self, count: int) -> None:
-        """Nova has compared the power states that many times more."""
+    def host(self, server: str) -> str:
+        """The nova-compute that runs the server."""
+        host: str = self.server(server)["OS-EXT-SRV-ATTR:host"]
+        return host
 
-        def syncs() -> int:
-            log = self.cloud.log / f"{HOST}.log"
-            return log.read_bytes().count(b"Running periodic task ComputeManager._sync_power_states")
+    def wait_for_hosts(self, hosts: Mapping[str, str]) -> None:
+        """Each of the nodes is a compute node of its host."""
+        self.wait(lambda: self.compute_nodes() == hosts, lambda: f"{hosts}, not {self.compute_nodes()}")
 
-        # One that is under way does not count.
-        wanted = syncs() + count + 1
-        self.wait(lambda: syncs() >= wanted, lambda: "power states are compared")
+    def _service(self, host: str) -> str:
+        (row,) = self.call("GET", f"os-services?binary=nova-compute&host={host}", user="admin")["services"]
+        number: str = row["id"]
+        return number
+
+    def forget(self, host: str) -> None:
+        """Nova has no such nova-compute any more."""
+        self.call("DELETE", f"os-services/{self._service(host)}", user="admin")
 
     @contextmanager
-    def compute_with(self, **options: object) -> Iterator[None]:
-        """nova-compute runs with these options of `[DEFAULT]` within the block."""
-        (driver,) = self.cloud.drivers.values()
-        self.cloud.stop_compute()
-        self.cloud.start_compute(driver, options={"DEFAULT": options})
+    def forced_down(self, host: str) -> Iterator[None]:
+        """Nova takes that nova-compute for dead within the block, without waiting."""
+        service = self._service(host)
+        self.call("PUT", f"os-services/{service}", {"forced_down": True}, user="admin")
         try:
             yield
         finally:
-            self.cloud.stop_compute()
-            self.cloud.start_compute(driver)
+            self.call("PUT", f"os-services/{service}", {"forced_down": False}, user="admin")
+
+    def wait_for_rounds(self, task: str, count: int = 1, *, host: str = HOST) -> None:
+        """That nova-compute has done its periodic task that many times more, from beginning to end."""
+        begins = f"Running periodic task ComputeManager.{task}".encode()
+
+        def rounds() -> int:
+            return (self.cloud.log / f"{host}.log").read_bytes().count(begins)
+
+        # One that is under way does not count; and the last one has ended when the next begins.
+        wanted = rounds() + count + 1
+        self.wait(lambda: rounds() >= wanted, lambda: f"{count} rounds of {task}")
+
+    @contextmanager
+    def compute_with(self, *, host: str = HOST, **sections: Mapping[str, object]) -> Iterator[None]:
+        """nova-compute runs with these options, by section, within the block; it was killed before and after."""
+        driver, before = self.cloud.drivers[host], self.cloud.options[host]
+        self.cloud.kill_compute(host)
+        self.cloud.start_compute(driver, host=host, options=sections)
+        try:
+            yield
+        finally:
+            self.cloud.kill_compute(host)
+            self.cloud.start_compute(driver, host=host, options=before)
 
     @contextmanager
     def broken(self, node: LabNode) -> Iterator[None]:
@@ -455,6 +622,19 @@ class NovaSite:
             yield
         finally:
             self.repair(node)
+
+    @contextmanager
+    def patched(self, node: LabNode, path: str, value: object, *, before: object) -> Iterator[None]:
+        """The node has the value there within the block, and then again what it had before."""
+        self.site.patch(node.uuid, **{path: value})
+        try:
+            yield
+        finally:
+            self.site.patch(node.uuid, **{path: before})
+
+    def put_back(self, node: LabNode) -> None:
+        """The node is free, as by an operator who has repaired it."""
+        self._free(node)
 
     def repair(self, node: LabNode) -> None:
         """Deploys of the node work."""
@@ -471,7 +651,7 @@ class NovaSite:
                 "shared",
                 config_drive=True,
                 key_name="key",
-                user_data=base64.b64encode(USER_DATA.encode()).decode(),
+                user_data=self.encoded(USER_DATA),
                 metadata={"role": "web"},
                 networks=("private", "storage"),
                 # The one free node of the lab that has two NICs which are not one bond.
@@ -488,12 +668,14 @@ class NovaSite:
         kept = self.cloud.shared_server
         if kept and (not self.exists(kept) or self.server(kept)["status"] != "ACTIVE" or self.differences(kept)):
             kept = self.cloud.shared_server = None
-        servers = [row["id"] for row in self.call("GET", "servers?all_tenants=1", user="admin")["servers"]]
-        for number in filter(lambda number: number != kept, servers):
+        leaving = [row for row in self._all_servers() if row["id"] != kept]
+        for row in leaving:
             with suppress(AssertionError):
-                self.act(number, "os-resetState", {"state": "error"}, user="admin")
-                self.call("DELETE", f"servers/{number}", user="admin")
-                self.wait(lambda number=number: not self.exists(number), lambda: "deleted", timeout_s=30)  # type: ignore[misc]
+                if row["OS-EXT-STS:task_state"] is not None:
+                    self.act(row["id"], "os-resetState", {"state": "error"}, user="admin")
+                self.call("DELETE", f"servers/{row['id']}", user="admin")
+        with suppress(AssertionError):
+            self.wait(lambda: not any(self.exists(row["id"]) for row in leaving), lambda: "deleted", timeout_s=40)
         for node in self.lab.nodes:
             if kept is None or self.ironic.node(node)["instance_uuid"] != kept:
                 self._free(node)

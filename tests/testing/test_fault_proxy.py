@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -48,6 +49,20 @@ def test_without_rules_everything_is_passed_on_as_it_comes(
     assert {name: answered.headers[name] for name in kept} == {
         name: value for name, value in api.ask("GET", f"/v1/nodes/{node}").headers.items() if name in kept
     }
+
+
+@pytest.mark.parametrize("kind", [FaultKind.DELAY, FaultKind.RESET, FaultKind.LOSE_REPLY, FaultKind.DELAY_REPLY])
+def test_what_is_to_happen_meanwhile_happens_before_the_deed_or_between_deed_and_reply(
+    ironic: IronicSimulator, proxy: FaultProxy, through: Api, kind: FaultKind
+) -> None:
+    node = ironic.add_node("a")
+    seen: list[object] = []
+    look = Fault(kind, meanwhile=lambda: seen.append(ironic.node(node)["extra"]))
+    proxy.arm(FaultRule(fault=look))
+    with contextlib.suppress(requests.ConnectionError):
+        through.ask("PATCH", f"/v1/nodes/{node}", MARK)
+    assert seen == [{"a": 1} if kind.strikes_the_reply else {}]
+    assert ironic.node(node)["extra"] == ({} if kind is FaultKind.RESET else {"a": 1})
 
 
 def test_refusals_of_the_service_are_passed_on(through: Api) -> None:

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from bloomery.deadline import Cancellation, Deadline, SystemClock
+from bloomery import engine
+from bloomery.deadline import Cancellation, Deadline, LeftUnderWay, SystemClock
 from bloomery.errors import OperationCancelled, OperationTimedOut
 from bloomery.testing.clock import HandClock, JumpingClock
 
@@ -115,3 +116,36 @@ def test_the_systems_clock_goes_on_and_wakes_for_a_signal() -> None:
     signal.set()
     assert clock.wait(signal, 3600.0) is True
     assert clock.monotonic() >= before
+
+
+def test_whoever_is_told_to_leave_goes_and_undoes_nothing() -> None:
+    cancellation = Cancellation()
+    undone: list[str] = []
+    deadline = Deadline(10.0, cancellation=cancellation)
+
+    def wait(_context: None) -> None:
+        cancellation.leave()
+        deadline.pause(10.0, "waiting")
+
+    steps: list[engine.Step[None]] = [engine.Step("wait", wait, undo=lambda _context: undone.append("wait"))]
+    with pytest.raises(LeftUnderWay, match="waiting"):
+        engine.run("test", steps, None, engine.Observer())
+    assert undone == []
+    assert not issubclass(LeftUnderWay, Exception), "nobody on the way up takes it for a failure"
+
+
+def test_a_wait_is_woken_by_a_leave() -> None:
+    cancellation = Cancellation()
+    deadline = Deadline(60.0, cancellation=cancellation)
+    ended = threading.Event()
+
+    def wait() -> None:
+        with pytest.raises(LeftUnderWay):
+            deadline.pause(60.0, "waiting")
+        ended.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    cancellation.leave()
+    assert ended.wait(30.0)
+    thread.join()

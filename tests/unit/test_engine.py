@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bloomery.engine import Observer, Step, run, unwind
+from bloomery.engine import Observer, Step, for_each, run, unwind
 from bloomery.errors import BloomeryError, DeployFailed, RollbackIncomplete
 
 Log = list[str]
@@ -217,3 +217,17 @@ def test_a_failure_and_what_could_not_be_undone_are_logged(caplog: pytest.LogCap
         run("deploy", [step("a", error=DeployFailed("no"), undo_error=RuntimeError("stuck"))], [], Observer())
     assert "deploy: a failed (no)" in caplog.text
     assert "could not undo a: stuck" in caplog.text
+
+
+def test_work_on_several_things_is_tried_on_all_of_them_and_its_first_failure_told() -> None:
+    tried: list[int] = []
+
+    def work(thing: int) -> None:
+        tried.append(thing)
+        if thing != 2:
+            raise DeployFailed(f"{thing} is stuck")
+
+    with pytest.raises(DeployFailed, match="1 is stuck") as raised:
+        for_each(work, [1, 2, 3])
+    assert tried == [1, 2, 3]
+    assert raised.value.__notes__ == ["and: 3 is stuck"]

@@ -57,6 +57,13 @@ def test_a_person_calls_a_node_by_its_name() -> None:
     assert read(name="").label == "n1"
 
 
+@pytest.mark.parametrize("field", ["last_error", "reservation"])
+def test_what_ironic_hides_from_us_is_not_taken_for_what_is_there(field: str) -> None:
+    for said in ("** Value Redacted - Requires baremetal:node:get permission. **", "** Redacted - requires more **"):
+        assert getattr(read(**{field: said}), field) is None
+    assert getattr(read(**{field: "no route to 192.0.2.7"}), field) == "no route to 192.0.2.7"
+
+
 # Marks
 
 

@@ -30,6 +30,7 @@ EVERY_RULE = [
 ]
 AS_ERROR = {
     Failure.UNREACHED: ServiceUnavailable,
+    Failure.UNTRUSTED: UnexpectedReply,
     Failure.LOST: ServiceUnavailable,
     Failure.GARBLED: UnexpectedReply,
     Failure.CONFLICT: RequestRefused,

@@ -14,7 +14,7 @@ from keystoneauth1.plugin import BaseAuthPlugin
 
 from bloomery import BloomeryError, Patience
 from bloomery.errors import RollbackIncomplete
-from bloomery.testing import Fault, FaultKind, FaultProxy, FaultRule, Lasting
+from bloomery.testing import Fault, FaultKind, FaultProxy, FaultRule, IronicSimulator, Lasting
 from unwind.scenarios import FAST, SCENARIOS, World, a_world
 from unwind.test_unwind import ASKED_AGAIN, LEAVES_NO_TRACE, comparable, settle
 
@@ -107,15 +107,38 @@ class Effects:
     interrupts: int
     provisioned: tuple[str, ...]
 
+    def since(self, before: Effects) -> Effects:
+        """What came on top of that."""
+        return Effects(
+            power=self.power[len(before.power) :],
+            interrupts=self.interrupts - before.interrupts,
+            provisioned=self.provisioned[len(before.provisioned) :],
+        )
+
+
+def effects_of(ironic: IronicSimulator, node: str) -> Effects:
+    """What was ever done to the node."""
+    bmc = ironic.bmc(node)
+    provisioned = [
+        str(request.body["target"])
+        for request in list(ironic.requests)
+        if request.path.endswith("/states/provision") and request.status == 202
+    ]
+    return Effects(tuple(bmc.power_changes), bmc.interrupts, tuple(provisioned))
+
 
 @dataclass(frozen=True)
 class CleanRun:
-    """An operation of which nothing fails: the worlds before and after it, what it did, how many requests it made."""
+    """An operation of which nothing fails: the worlds before and after it, what it did, how many requests it made.
+
+    `writes` has the numbers of those requests that change something.
+    """
 
     untouched: dict[str, object]
     finished: dict[str, object]
     effects: Effects
     requests: dict[str, int]
+    writes: dict[str, list[int]]
 
 
 class Struck:
@@ -124,7 +147,7 @@ class Struck:
     def __init__(self, world: World, proxies: dict[str, FaultProxy]) -> None:
         self.world = world
         self.proxies = proxies
-        self._before = self._all_effects()
+        self._before = effects_of(world.ironic, world.node)
 
     def call(self, name: str) -> None:
         """The operation is called by a new process, through the proxies."""
@@ -149,22 +172,7 @@ class Struck:
 
     def effects(self) -> Effects:
         """What was done since the world was prepared."""
-        power, interrupts, provisioned = self._all_effects()
-        before_power, before_interrupts, before_provisioned = self._before
-        return Effects(
-            power=tuple(power[len(before_power) :]),
-            interrupts=interrupts - before_interrupts,
-            provisioned=tuple(provisioned[len(before_provisioned) :]),
-        )
-
-    def _all_effects(self) -> tuple[list[str], int, list[str]]:
-        bmc = self.world.ironic.bmc(self.world.node)
-        provisioned = [
-            str(request.body["target"])
-            for request in list(self.world.ironic.requests)
-            if request.path.endswith("/states/provision") and request.status == 202
-        ]
-        return list(bmc.power_changes), bmc.interrupts, provisioned
+        return effects_of(self.world.ironic, self.world.node).since(self._before)
 
 
 @contextmanager
@@ -188,6 +196,10 @@ def clean_run(name: str) -> CleanRun:
             struck.seen(),
             struck.effects(),
             {service: len(proxy.requests) for service, proxy in struck.proxies.items()},
+            {
+                service: [number for number, request in enumerate(proxy.requests, 1) if request.is_write]
+                for service, proxy in struck.proxies.items()
+            },
         )
 
 
@@ -240,8 +252,8 @@ def _what_is_wrong(
         if any(blow.fault == LATE for blow in all_blows) and struck.seen() != clean.finished:
             _background_pass(struck)  # nobody could know of what came afterwards
         if struck.seen() != clean.finished:
-            return f"it said that it succeeded, but {_difference(struck.seen(), clean.finished)}"
-        return _second_effect(struck.effects(), clean.effects, times=1)
+            return f"it said that it succeeded, but {difference(struck.seen(), clean.finished)}"
+        return second_effect(struck.effects(), clean.effects, times=1)
     if len(all_blows) == 1 and name not in LEAVES_NO_TRACE and _is_survived(all_blows[0]):
         return "it should have survived that"
     if len(all_blows) == 1 and isinstance(problem, RollbackIncomplete):
@@ -257,8 +269,8 @@ def _what_is_wrong(
         settle(struck.world)
     now = struck.seen()
     if now not in ends:
-        return f"it was left as it should not be: {_difference(now, clean.untouched)} from before"
-    return _second_effect(struck.effects(), clean.effects, times=asked)
+        return f"it was left as it should not be: {difference(now, clean.untouched)} from before"
+    return second_effect(struck.effects(), clean.effects, times=asked)
 
 
 def _background_pass(struck: Struck) -> list[BloomeryError]:
@@ -272,7 +284,7 @@ def _is_survived(blow: Blow) -> bool:
     return blow.fault in SURVIVED and (blow.service == "Ironic" or blow.fault != "409")
 
 
-def _second_effect(done: Effects, wanted: Effects, *, times: int) -> str | None:
+def second_effect(done: Effects, wanted: Effects, *, times: int) -> str | None:
     """What was done to the machine more often than it was asked for; what takes a failed operation back is not counted."""
     for verb in ("active", "rebuild", "rescue"):
         if done.provisioned.count(verb) > times * wanted.provisioned.count(verb):
@@ -286,6 +298,6 @@ def _second_effect(done: Effects, wanted: Effects, *, times: int) -> str | None:
     return None
 
 
-def _difference(now: dict[str, object], wanted: dict[str, object]) -> str:
+def difference(now: dict[str, object], wanted: dict[str, object]) -> str:
     parts = {key: (now[key], wanted[key]) for key in wanted if now.get(key) != wanted[key]}
     return "; ".join(f"{key} is {is_!r} and not {should!r}" for key, (is_, should) in parts.items())

@@ -37,6 +37,8 @@ from bloomery.testing import IronicSimulator, NeutronSimulator, Timings
 from bloomery.watch import Watch
 
 CHECKSUM = "a" * 64
+OF_THE_MOMENT = ("guard", "since", "until", "by", "process")
+"""What a mark says of who wrote it and when, which differs from one time to the next."""
 IN_PIECES = "3c3bd2b1-8b0e-4f5e-9d33-0d7a8f3b6a10"
 FAST = Timings(
     verify_s=0.002,
@@ -80,7 +82,7 @@ class World:
     def seen(self) -> dict[str, Any]:
         """All that matters of the world, without times and without ids that Neutron and Ironic make up."""
         node = self.ironic.node(self.node)
-        mark = {key: value for key, value in node["extra"].get("bloomery", {}).items() if key not in ("since", "by")}
+        mark = {key: value for key, value in node["extra"].get("bloomery", {}).items() if key not in OF_THE_MOMENT}
         return {
             "node": {
                 name: node[name]

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from bloomery import BloomeryError, Guest, Image, Progress, RebuildRequest, Secret, Volume
-from bloomery.errors import NodeUnavailable, PowerFailed
+from bloomery import BloomeryError, Guest, Image, Nic, Progress, RebuildRequest, Secret, Volume
+from bloomery.errors import NodeUnavailable, NotSupported, PowerFailed, RollbackIncomplete
+from bloomery.testing import Fault, FaultKind, RecordedRequest
 from bloomery.testing.gateways import ironic_at
 from unwind.scenarios import FAST, World, a_request, a_world, deployed
 from unwind.test_unwind import settle
@@ -43,6 +44,15 @@ def test_a_vif_that_somebody_left_on_a_free_node_is_refused_and_left(world: Worl
         world.api().deploy(a_request(world), timeout_s=60)
     assert world.ironic.vifs(world.node) == [left]
     assert world.ironic.node(world.node)["instance_uuid"] is None
+
+
+def test_a_vif_that_may_be_anywhere_does_not_take_the_nic_of_one_that_may_not(world: World) -> None:
+    first = world.ironic.ports(world.node)[0]["address"]
+    nics = (Nic(network="private"), Nic(network="storage", on=first))
+    world.api().deploy(a_request(world, node="node-0", nics=nics), timeout_s=60)
+    vifs = {vif.network: vif.on for vif in world.api().interfaces("web-1")}
+    assert vifs["storage"] == first
+    assert vifs["private"] not in (None, first)
 
 
 def test_nothing_that_a_former_instance_left_in_instance_info_reaches_the_next(world: World) -> None:
@@ -135,3 +145,41 @@ def test_a_rebuild_is_not_refused_because_of_the_failure_that_it_begins_from(wor
     deployed(world)
     world.ironic.set(world.node, provision_state=state)
     assert world.api().rebuild("web-1", timeout_s=60).state == "active"
+
+
+def test_a_vif_that_cannot_be_unplugged_does_not_keep_the_others_plugged(world: World) -> None:
+    def stuck(request: RecordedRequest) -> Fault | None:
+        is_stuck = request.path.endswith((f"/vifs/{world.given_vif}", "/states/provision"))
+        return Fault(FaultKind.STATUS, 400, message="the switch is stuck") if is_stuck else None
+
+    world.ironic.on_request = stuck
+    with pytest.raises(RollbackIncomplete, match="the switch is stuck") as raised:
+        world.api().deploy(a_request(world), timeout_s=60)
+    assert world.ironic.vifs(world.node) == [world.given_vif]
+    world.ironic.on_request = None
+    world.api().destroy(world.node, timeout_s=60)
+    assert world.ironic.vifs(world.node) == []
+    assert raised.value.left
+
+
+def test_a_rebuild_knows_images_as_a_deploy_does_and_refuses_a_name_where_no_glance_is(world: World) -> None:
+    instance = world.api().deploy(a_request(world), timeout_s=60)
+    before = world.seen()
+    with pytest.raises(NotSupported, match="'debian' is no URL"):
+        world.api().rebuild(instance.uuid, RebuildRequest(image=Image.named("debian")), timeout_s=60)
+    assert world.seen() == before
+
+
+def test_a_node_that_ironic_failed_to_tear_down_is_torn_down_by_recover_and_not_only_tidied(world: World) -> None:
+    world.api().deploy(a_request(world), timeout_s=60)
+    world.ironic.set(world.node, provision_state="error", instance_uuid=None, last_error="BMC unreachable")
+    asked: list[object] = []
+
+    def noted(request: RecordedRequest) -> None:
+        if request.method == "PUT" and request.path.endswith("/states/provision"):
+            asked.append(request.body["target"])
+
+    world.ironic.on_request = noted
+    assert [problem for _, problem in world.api().recover(older_than_s=0, timeout_s=60)] == [None]
+    assert asked == ["deleted"]
+    assert world.ironic.vifs(world.node) == []

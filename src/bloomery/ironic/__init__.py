@@ -1,7 +1,7 @@
 """The only code that talks to Ironic."""
 
 from bloomery.ironic.features import Feature, Features
-from bloomery.ironic.gateway import Ironic
+from bloomery.ironic.gateway import Ironic, next_marker
 from bloomery.ironic.models import (
     Allocation,
     Console,
@@ -25,4 +25,5 @@ __all__ = [
     "Validation",
     "VolumeConnector",
     "VolumeTarget",
+    "next_marker",
 ]

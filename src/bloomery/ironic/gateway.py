@@ -25,6 +25,7 @@ from bloomery.errors import (
     NodeUnavailable,
     RequestRefused,
     ServiceTooOld,
+    UnexpectedReply,
 )
 from bloomery.ironic.features import FLOOR, NEWEST, Feature, Features, dotted
 from bloomery.ironic.models import (
@@ -56,6 +57,9 @@ T = TypeVar("T")
 PAGE = 1000
 """Nodes per page of a list; Ironic's own limit unless its operator chose another."""
 
+MOST_PAGES = 10_000
+"""A list that goes on after so many pages has no end: Ironic has never had ten million nodes."""
+
 SPURIOUS_CONFLICTS = 6
 """409 so often in a row, from a node that nobody holds, is meant."""
 
@@ -76,6 +80,7 @@ class _Nodes(msgspec.Struct, frozen=True):
 
 class _Ports(msgspec.Struct, frozen=True):
     ports: list[Port]
+    next: str | None = None
 
 
 class _PortGroups(msgspec.Struct, frozen=True):
@@ -249,7 +254,8 @@ class Ironic:
             doing=f"looking for instance {instance_uuid}",
             query={"instance_uuid": instance_uuid, "fields": ",".join(self._known(fields))},
         ).nodes
-        return nodes[0] if nodes else None
+        # A filter that got lost on the way would give every node there is.
+        return next((node for node in nodes if node.instance_uuid == instance_uuid), None)
 
     def nodes(
         self,
@@ -269,13 +275,14 @@ class Ironic:
             name: str(value).lower() if isinstance(value, bool) else value for name, value in (filters or {}).items()
         }
         query |= {"fields": ",".join(self._known(fields)), "limit": page}
+        asked: set[str] = set()
         while True:
             answer = self._read("/nodes", _Nodes, doing="listing nodes", query=query, bulk=True)
             yield from answer.nodes
             # Ironic gives `next` only where more follows; its own maximum may be below the limit that we ask for.
             if answer.next is None or not answer.nodes:
                 return
-            query["marker"] = answer.nodes[-1].uuid
+            query["marker"] = next_marker(answer.nodes, asked)
 
     def newest_changes(self, *, limit: int, marker: str | None = None) -> list[Node]:
         """The nodes that were changed last, the very last one first, with everything that Ironic has of them."""
@@ -290,14 +297,25 @@ class Ironic:
         if self.features.has(Feature.PORT_NAMES):
             fields += ",name"
         query = {"node": node_uuid, "fields": fields}
-        return self._read("/ports", _Ports, doing=f"reading the NICs of node {node_uuid}", query=query).ports
+        answer = self._read("/ports", _Ports, doing=f"reading the NICs of node {node_uuid}", query=query)
+        return _of_node(node_uuid, answer.ports)
+
+    def every_port(self) -> Iterator[Port]:
+        """The NICs of all nodes, page by page, with what is plugged into them."""
+        query: dict[str, Any] = {"fields": "uuid,address,node_uuid,internal_info", "limit": PAGE}
+        while True:
+            answer = self._read("/ports", _Ports, doing="listing NICs", query=query, bulk=True)
+            yield from answer.ports
+            if answer.next is None or not answer.ports:
+                return
+            query["marker"] = answer.ports[-1].uuid
 
     def port_groups(self, node_uuid: str) -> list[PortGroup]:
         """The node's bonds."""
         fields = "uuid,name,address,node_uuid,mode,properties,standalone_ports_supported,internal_info"
         query = {"node": node_uuid, "fields": fields}
         doing = f"reading the bonds of node {node_uuid}"
-        return self._read("/portgroups", _PortGroups, doing=doing, query=query).portgroups
+        return _of_node(node_uuid, self._read("/portgroups", _PortGroups, doing=doing, query=query).portgroups)
 
     def vifs(self, node_uuid: str) -> list[str]:
         """The VIFs that are plugged into the node."""
@@ -335,7 +353,8 @@ class Ironic:
     def update(self, node: Node, patch: Patch, *, is_so: Callable[[Node], bool], doing: str) -> Node:
         """The node's fields are changed, and `is_so` holds of it.
 
-        Waits while Ironic is busy with the node and takes no change.
+        Waits while Ironic is busy with the node and takes no change. A node that carries our mark is changed only while it
+        carries that of the same instance: the guard in the mark sees to that, within the same request.
 
         Args:
             node: the node as it was last seen.
@@ -344,15 +363,21 @@ class Ironic:
             doing: what the change is, for messages.
 
         Raises:
-            NodeTakenAway: the node has come to carry another instance meanwhile.
+            NodeTakenAway: the node has lost our mark, or come to carry another instance or none, meanwhile.
             NodeLocked: Ironic was busy with it until the deadline.
         """
+
+        guards = node.guards if node.mark is not None else []
 
         def read_back(problem: RequestFailure) -> Node | None:
             now = self.node(node.uuid)
             if is_so(now):
                 return now
-            if node.instance_uuid is not None and now.instance_uuid not in (node.instance_uuid, None):
+            is_refused = problem.failure is Failure.REJECTED
+            theirs = (node.instance_uuid,) if is_refused else (node.instance_uuid, None)
+            if node.instance_uuid is not None and now.instance_uuid not in theirs:
+                raise _taken_away(now, doing)
+            if guards and guards != now.guards:
                 raise _taken_away(now, doing)
             self._blocked_or_raise(now, problem, doing)
             return None
@@ -363,11 +388,24 @@ class Ironic:
             doing=doing,
             read_back=read_back,
             result=lambda reply: reply.decode(Node),
-            body=patch,
+            body=[*guards, *patch],
         )
 
-    def claim(self, node: Node, instance_uuid: str, mark: Mapping[str, object]) -> Node:
+    def claim(
+        self,
+        node: Node,
+        instance_uuid: str,
+        mark: Mapping[str, object],
+        *,
+        check: Callable[[Node], None] = lambda _now: None,
+    ) -> Node:
         """The node carries the instance and our mark.
+
+        Args:
+            node: the node as it was last seen.
+            instance_uuid: the instance.
+            mark: the mark.
+            check: is shown the node where it does not let itself be claimed at once; raises if it is not worth waiting for.
 
         Raises:
             NodeClaimed: it carries another instance.
@@ -384,6 +422,7 @@ class Ironic:
                     advice="Choose another node, or none and let Ironic choose",
                     node_uuid=node.uuid,
                 )
+            check(now)
             self._blocked_or_raise(now, problem, doing)
             return None
 
@@ -402,7 +441,7 @@ class Ironic:
     def release(self, node: Node, instance_uuid: str) -> Node:
         """The node carries neither the instance nor what we wrote for it. One change, so that it is never half free.
 
-        A node that carries another instance is left alone.
+        A node that carries another instance is left alone, also if it came to carry it just now: the patch is guarded.
         """
 
         def ours_is_gone(now: Node) -> bool:
@@ -416,7 +455,7 @@ class Ironic:
             now = self.node(node.uuid)
             if ours_is_gone(now):
                 return now
-            patch: Patch = []
+            patch: Patch = now.guards if now.mark is None else []
             if now.instance_uuid is None and now.instance_info and now.state is not Provision.ACTIVE:
                 patch.append({"op": "add", "path": "/instance_info", "value": {}})
             if now.any_mark is not None:
@@ -427,6 +466,8 @@ class Ironic:
                 patch.append({"op": "remove", "path": "/instance_uuid"})
             try:
                 return self.update(now, patch, is_so=ours_is_gone, doing=f"releasing node {node.label}")
+            except NodeTakenAway:
+                continue
             except RequestRefused as refusal:
                 # 400 where a field of the patch has gone since we looked: look again. Anything else is meant.
                 if refusal.status != 400 or self.node(node.uuid) == now:
@@ -749,15 +790,23 @@ class Ironic:
     def volume_connectors(self, node_uuid: str) -> list[VolumeConnector]:
         """How the node reaches storage."""
         query = {"node": node_uuid, "detail": "true"}
-        return self._read(
+        answer = self._read(
             "/volume/connectors", _Connectors, doing=f"reading the volume connectors of node {node_uuid}", query=query
-        ).connectors
+        )
+        return _of_node(node_uuid, answer.connectors)
 
     def volume_targets(self, node_uuid: str) -> list[VolumeTarget]:
         """The volumes that the node has."""
         query = {"node": node_uuid, "detail": "true"}
-        return self._read(
+        answer = self._read(
             "/volume/targets", _Targets, doing=f"reading the volume targets of node {node_uuid}", query=query
+        )
+        return _of_node(node_uuid, answer.targets)
+
+    def every_volume_target(self) -> list[VolumeTarget]:
+        """The volumes of all nodes."""
+        return self._read(
+            "/volume/targets", _Targets, doing="listing volume targets", query={"detail": "true"}, bulk=True
         ).targets
 
     def add_volume_target(
@@ -851,12 +900,15 @@ class Ironic:
         """The node's console, as it is now.
 
         Raises:
+            NodeNotFound: there is no such node.
             NodeUnavailable: the node has none. Some versions of Ironic say that only when it is to be started.
         """
         path = f"/nodes/{_part(node_uuid)}/states/console"
         try:
             return self._read(path, Console, doing=f"asking for the console of node {node_uuid}", may_be_missing=True)
         except RequestRefused as refusal:
+            if refusal.status == 404:
+                self.node(node_uuid, fields=("uuid",))  # which says so, if it is the node that is not there
             raise NodeUnavailable(
                 f"node {node_uuid} has no console",
                 reason=refusal.reason,
@@ -891,13 +943,34 @@ class Ironic:
         )
 
 
+OfNode = TypeVar("OfNode", Port, PortGroup, VolumeConnector, VolumeTarget)
+
+
+def _of_node(node_uuid: str, found: Iterable[OfNode]) -> list[OfNode]:
+    """Those that are the node's own: what is done with them must not hit another's, should the filter get lost on the way."""
+    return [one for one in found if one.node_uuid in (None, node_uuid)]
+
+
+def next_marker(page: Sequence[Node], asked: set[str]) -> str:
+    """The node after which the next page begins; it is added to those that were asked for.
+
+    Raises:
+        UnexpectedReply: the list goes round in circles, or has no end.
+    """
+    marker = page[-1].uuid
+    if marker in asked or len(asked) >= MOST_PAGES:
+        raise UnexpectedReply("Ironic gave a list of nodes that has no end", reason=f"{len(asked)} pages were read")
+    asked.add(marker)
+    return marker
+
+
 def _progress_of(node: Node) -> tuple[str | None, str | None, str | None]:
     return node.provision_state, node.target_provision_state, node.provision_updated_at
 
 
 def _taken_away(now: Node, doing: str) -> NodeTakenAway:
     return NodeTakenAway(
-        f"node {now.label} has come to carry instance {now.instance_uuid}, {doing}", node_uuid=now.uuid
+        f"node {now.label} has come to carry instance {now.instance_uuid or 'none'}, {doing}", node_uuid=now.uuid
     )
 
 

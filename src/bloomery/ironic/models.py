@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from bloomery.states import Power, Provision
 
 MARK = "bloomery"
 """The key of `extra` under which a node and an allocation carry what we need to know about them."""
+GUARD = "guard"
+"""The key of the mark under which the instance's UUID is a key again: a change that needs it there fails where it is not."""
+
+_UUID = re.compile(r"[0-9A-Fa-f-]{1,36}")
+_REDACTED = ("** Value Redacted", "** Redacted")
+_DEPTH_OF_MARK = 20
+"""What we write is five deep; what is deeper than this is not ours, and may be meant to break who walks through it."""
 
 
 class CurrentStep(msgspec.Struct, frozen=True):
@@ -81,6 +90,13 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str | None = None
     updated_at: str | None = None
 
+    def __post_init__(self) -> None:
+        # To whom may not see them Ironic writes so in place of what is there, be it something or nothing.
+        if self.last_error is not None and self.last_error.startswith(_REDACTED):
+            force_setattr(self, "last_error", None)
+        if self.reservation is not None and self.reservation.startswith(_REDACTED):
+            force_setattr(self, "reservation", None)
+
     @property
     def state(self) -> Provision:
         """The provision state; Ironic's null is `available`."""
@@ -110,7 +126,22 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     def any_mark(self) -> dict[str, Any] | None:
         """What we wrote on it, be it about this instance or a former one."""
         mark = self.extra.get(MARK)
-        return mark if isinstance(mark, dict) else None
+        return mark if isinstance(mark, dict) and not _is_deeper(mark, _DEPTH_OF_MARK) else None
+
+    @property
+    def guards(self) -> list[dict[str, object]]:
+        """The beginning of a patch that Ironic is to refuse, whole, once the node carries another mark than now, or none.
+
+        Ironic has no conditional change. But it refuses a patch that replaces what is not there.
+        """
+        mark = self.any_mark or {}
+        instance_uuid = mark.get("instance_uuid")
+        guard = mark.get(GUARD)
+        if not isinstance(guard, dict) or not isinstance(instance_uuid, str) or instance_uuid not in guard:
+            return []  # an older mark
+        if not _UUID.fullmatch(instance_uuid):
+            return []  # not ours, and part of a path
+        return [{"op": "replace", "path": f"/extra/{MARK}/{GUARD}/{instance_uuid}", "value": True}]
 
     @property
     def capabilities(self) -> dict[str, str]:
@@ -147,12 +178,27 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
+def _is_deeper(value: object, depth: int) -> bool:
+    """Whether more than so many values are within one another."""
+    layer = [value]
+    for _ in range(depth):
+        layer = [part for one in layer for part in _parts(one)]
+    return bool(layer)
+
+
+def _parts(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
 def _moment(text: str | None) -> datetime | None:
+    """The time, unless it is none, or one from before or after anything that can be reckoned with."""
     if not text:
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
+        return None
+    if not 1970 <= moment.year < 9000:
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
@@ -303,6 +349,7 @@ FLEET_FIELDS: tuple[str, ...] = (
     "target_power_state", "last_error", "maintenance", "maintenance_reason", "fault", "reservation", "retired",
     "retired_reason", "protected", "driver", "resource_class", "traits", "properties", "extra", "instance_info",
     "driver_internal_info", "deploy_step", "clean_step", "owner", "lessee", "conductor_group", "boot_mode", "secure_boot",
+    "console_enabled",
 )  # fmt: skip
 """What is asked of every node of a list."""
 

@@ -45,7 +45,7 @@ def prepare(
         (folder / name).mkdir(parents=True, exist_ok=True)
     program = folder / "bin" / "mkisofs"
     program.write_text(_MKISOFS.format(python=sys.executable))
-    program.chmod(0o755)
+    program.chmod(0o700)
     config = folder / "ironic.conf"
     config.write_text(
         _render(
@@ -65,9 +65,15 @@ def prepare(
         cache=Path(os.environ.get(CACHE_VARIABLE) or state / "cache"),
         log=state / "logs" / "ironic-db.log",
     )
+    return service(state, port=port)
+
+
+def service(state: Path, *, port: int) -> Service:
+    """The process of an Ironic that is prepared in the state folder."""
+    folder = state / "ironic"
     return Service(
         name="ironic",
-        argv=(sys.executable, "-m", "bloomery.lab.conductor", "--config-file", str(config)),
+        argv=(sys.executable, "-m", "bloomery.lab.conductor", "--config-file", str(folder / "ironic.conf")),
         environment={"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
         is_ready=partial(answers, f"http://127.0.0.1:{port}/v1/drivers"),
     )
@@ -93,7 +99,7 @@ def _settings(
             "enabled_hardware_types": ["redfish", "fake-hardware"],
             "enabled_bios_interfaces": ["no-bios"],
             "enabled_boot_interfaces": ["ipxe", "redfish-virtual-media", "fake"],
-            "enabled_console_interfaces": ["no-console", "fake"],
+            "enabled_console_interfaces": ["no-console", "fake", "fake-graphical"],
             "enabled_deploy_interfaces": ["direct", "ramdisk", "fake"],
             "enabled_firmware_interfaces": ["no-firmware"],
             "enabled_inspect_interfaces": ["no-inspect", "redfish"],

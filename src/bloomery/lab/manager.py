@@ -107,7 +107,8 @@ def _start(options: Options, state: Path | None, *, leash: str, progress: Progre
     _check_requirements(options)
     _make_state_folder(folder)
     with _lock(folder) as lock:
-        with (folder / "supervisor.log").open("w") as log:
+        log_file = os.open(folder / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(log_file, "w") as log:
             supervisor = subprocess.Popen(  # noqa: S603
                 [
                     *(sys.executable, "-m", "bloomery.lab.supervisor"),

@@ -28,6 +28,8 @@ class Options:
         deploy_seconds: how long writing an image takes, on both kinds of node; 0 is as fast as it goes.
         network: False leaves Neutron out; Ironic then accepts VIFs and keeps nothing.
         power_seconds: shortest and longest time that a BMC takes to change the power.
+        companion: the command line of a further process that lives with the lab and works on it; `{port}` in it is the
+            port of loopback on which it has to answer at `/healthz`. Empty means none.
     """
 
     nodes: int = 4
@@ -35,6 +37,7 @@ class Options:
     deploy_seconds: int = 0
     network: bool = True
     power_seconds: tuple[float, float] = (0.3, 0.9)
+    companion: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= MAX_NODES:
@@ -86,6 +89,7 @@ class Lab:
     bmc_url: str | None
     agent_url: str | None
     neutron_url: str | None
+    companion_url: str | None = None
     networks: Mapping[str, Any] = field(default_factory=dict)
     images: Mapping[str, Image] = field(default_factory=dict)
     nodes: tuple[LabNode, ...] = ()
@@ -138,4 +142,5 @@ class Lab:
 
 def read_options(values: Mapping[str, Any]) -> Options:
     """The options that were written as JSON."""
-    return Options(**{**values, "kind": Kind(values["kind"]), "power_seconds": tuple(values["power_seconds"])})
+    tuples = {name: tuple(values[name]) for name in ("power_seconds", "companion")}
+    return Options(**{**values, "kind": Kind(values["kind"]), **tuples})

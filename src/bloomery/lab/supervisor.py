@@ -20,6 +20,7 @@ import traceback
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,10 +33,11 @@ from bloomery.lab.errors import LabError
 from bloomery.lab.model import Lab, Options, read_options
 from bloomery.lab.service import RunningService, Service, start, stop, tail
 from bloomery.lab.status import LAB_FILE, SERVICES_FILE, write_services
+from bloomery.lab.wait import answers
 
 _ATTEMPTS = 3
 _GRACE_S = 1.0
-_PARTS = ("images", "agent", "bmc", "ironic", "neutron")
+_PARTS = ("images", "agent", "bmc", "ironic", "neutron", "companion")
 # Enrolment takes some ten calls per node, one after another in Ironic.
 _ENROL_TIMEOUT_S, _ENROL_TIMEOUT_PER_NODE_S = 60.0, 2.0
 _START_TIMEOUT_S = 90.0
@@ -158,11 +160,16 @@ class Supervisor:
             bmc_url=urls["bmc"] if redfish_nodes else None,
             agent_url=urls["agent"] if redfish_nodes else None,
             neutron_url=neutron_url,
+            companion_url=urls["companion"] if options.companion else None,
             networks=asdict(networks) if networks else {},
             images=lab_images,
             nodes=nodes,
         )
         _write_cloud_config(lab)
+        if options.companion:
+            _say("starting companion")
+            self._running.append(start(_companion(lab, ports["companion"]), logs=state / "logs"))
+            self._await_ready()
         write_services(state, self._running)
         draft = state / f"{LAB_FILE}.new"
         draft.write_text(lab.to_json())
@@ -193,6 +200,16 @@ class Supervisor:
                     f"{waiting[0].name} did not answer within {_START_TIMEOUT_S:.0f} s (see {waiting[0].log})"
                 )
             time.sleep(0.1)
+
+
+def _companion(lab: Lab, port: int) -> Service:
+    """The process that the options ask for; it finds the lab by the variables that clients read."""
+    return Service(
+        name="companion",
+        argv=tuple(word.replace("{port}", str(port)) for word in lab.options.companion),
+        is_ready=partial(answers, f"{lab.companion_url}/healthz"),
+        environment={"OS_CLIENT_CONFIG_FILE": str(lab.cloud_config), "OS_CLOUD": lab.cloud},
+    )
 
 
 def _clear(state: Path) -> None:
@@ -278,6 +295,8 @@ class _Ending:
 
 def main() -> None:
     """A lab came up, lived, and left no process."""
+    # What the lab and its services write is its user's alone, whatever his shell thinks of it.
+    os.umask(0o077)
     state, options, leash = Path(sys.argv[1]), read_options(json.loads(sys.argv[2])), sys.argv[3]
     supervisor = Supervisor(state, options)
     ending = _Ending(supervisor, state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID
@@ -11,7 +11,7 @@ import msgspec
 
 from bloomery.deadline import Deadline
 from bloomery.errors import AmbiguousName, InterfaceFailed, NetworkNotFound
-from bloomery.neutron.models import DEVICE_OWNER, OURS, Network, NeutronPort, SecurityGroup, Subnet
+from bloomery.neutron.models import DEVICE_OWNER, Network, NeutronPort, SecurityGroup, Subnet, description_of_ours
 from bloomery.rest.failures import Failure, Kind, RequestFailure
 from bloomery.rest.retries import certainly
 from bloomery.rest.transport import Reply, Transport
@@ -96,9 +96,12 @@ class Neutron:
         found = self._read("/networks", _Networks, doing=doing, query=_by(name_or_id)).networks
         return _only(found, "network", name_or_id)
 
-    def networks(self) -> list[Network]:
-        """Every network that these credentials may see."""
-        return self._read("/networks", _Networks, doing="listing networks").networks
+    def networks(self, ids: Collection[str] | None = None) -> list[Network]:
+        """The networks of these ids, or every one that these credentials may see."""
+        if ids is not None and not ids:
+            return []
+        query = None if ids is None else {"id": sorted(ids)}
+        return self._read("/networks", _Networks, doing="listing networks", query=query).networks
 
     def subnet(self, name_or_id: str) -> Subnet:
         """The subnet of that name or id.
@@ -149,8 +152,9 @@ class Neutron:
 
     def our_ports(self) -> list[NeutronPort]:
         """Every VIF that we created, for whichever instance."""
-        query = {"device_owner": DEVICE_OWNER, "description": OURS}
-        return self._read("/ports", _Ports, doing="looking for VIFs that we created", query=query).ports
+        doing = "looking for VIFs that we created"
+        found = self._read("/ports", _Ports, doing=doing, query={"device_owner": DEVICE_OWNER}).ports
+        return [port for port in found if port.is_ours]
 
     def security_group(self, name_or_id: str) -> SecurityGroup:
         """The security group of that name or id.
@@ -178,6 +182,7 @@ class Neutron:
         instance_uuid: str,
         name: str,
         network_id: str,
+        node_uuid: str | None = None,
         fixed_ips: Sequence[Mapping[str, str]] = (),
         security_group_ids: Sequence[str] | None = None,
     ) -> NeutronPort:
@@ -185,6 +190,7 @@ class Neutron:
 
         Args:
             instance_uuid: the instance.
+            node_uuid: the node that carries the instance: where to look when the instance is gone.
             name: unique among the instance's VIFs; by it a VIF whose reply was lost is found again.
             network_id: the network.
             fixed_ips: `subnet_id`, `ip_address` or both of each address; none lets Neutron choose.
@@ -198,7 +204,7 @@ class Neutron:
             "network_id": network_id,
             "device_id": instance_uuid,
             "device_owner": DEVICE_OWNER,
-            "description": OURS,
+            "description": description_of_ours(node_uuid),
             "admin_state_up": True,
             "binding:vnic_type": "baremetal",
         }

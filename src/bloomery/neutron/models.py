@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
 DEVICE_OWNER = "baremetal:none"
 """What a VIF of a bare-metal instance says of its owner, as Nova and Ironic write it."""
 
+UNBOUND = (None, "", "unbound", "binding_failed")
+"""What `binding:vif_type` says of a VIF that is plugged nowhere."""
+
 OURS = "created by bloomery"
-"""The description of a VIF that we created: by it, and by its `device_id`, it is found and deleted whatever happens to us."""
+"""How the description of a VIF begins that we created: by it, and by `device_id`, it is found whatever happens to us."""
+_FOR_NODE = f"{OURS} for node "
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +26,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     subnets: list[str] = []
     status: str | None = None
     shared: bool = False
+    project_id: str | None = None
 
 
 class HostRoute(msgspec.Struct, frozen=True):
@@ -97,7 +102,33 @@ class NeutronPort(
 
     def was_created_for(self, instance_uuid: str) -> bool:
         """Whether we created it for that instance, and so may delete it."""
-        return self.device_id == instance_uuid and self.description.startswith(OURS)
+        return self.device_id == instance_uuid and self.is_ours
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we created it, for whichever instance."""
+        return self.description.startswith(OURS)
+
+    @property
+    def created_for_node(self) -> str | None:
+        """The node that we created it for; None where it does not say."""
+        return self.description.removeprefix(_FOR_NODE) if self.description.startswith(_FOR_NODE) else None
+
+    @property
+    def made_at(self) -> datetime | None:
+        """When it was created."""
+        at = self.created_at
+        return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is, or may be, plugged into some machine."""
+        return bool(self.host_id) and self.vif_type not in UNBOUND
+
+
+def description_of_ours(node_uuid: str | None) -> str:
+    """The description of a VIF that we create for the node."""
+    return OURS if node_uuid is None else f"{_FOR_NODE}{node_uuid}"
 
 
 class SecurityGroup(msgspec.Struct, frozen=True, kw_only=True):

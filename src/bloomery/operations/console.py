@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bloomery.engine import Step
 from bloomery.errors import ConsoleFailed, ConsoleInUse
 from bloomery.ironic import Console, Node
-from bloomery.operations.run import Options, Run, Services, carry_out
+from bloomery.operations.run import Options, Run, Services, carry_out, unless_deleted
 
 # Request
 
@@ -110,6 +110,7 @@ def start(run: ConsoleRun) -> None:
     run.address = found
 
 
+@unless_deleted
 def restore(run: ConsoleRun) -> None:
     """It runs, or runs not, as it was found."""
     if run.ironic.console(run.node.uuid).console_enabled != run.was.console_enabled:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from bloomery.config_drive import ConfigDrive, MetaData, network_data_from_vifs
+from msgspec import structs
+
+from bloomery.config_drive import ConfigDrive, MetaData, VifOnNic, network_data_from_vifs
 from bloomery.deadline import Deadline
 from bloomery.engine import Step
 from bloomery.errors import (
@@ -31,13 +33,16 @@ from bloomery.fleet import Wanted, what_there_is, why_not
 from bloomery.ironic import Allocation, Node
 from bloomery.ironic.models import MARK
 from bloomery.operations import tear_down, vifs, volumes
+from bloomery.operations.instances import Instance, instance_on
 from bloomery.operations.request import DeployRequest, Guest, Image, Volume
 from bloomery.operations.run import Options, Run, Services, as_mapping, carry_out, take_back
+from bloomery.operations.validation import refused_by
 from bloomery.operations.vifs import GIVEN, PlannedVif
+from bloomery.plain import logger
 from bloomery.secret import Secret
 from bloomery.states import ON_LEFT_BEHIND, WHILE_CLEANING, WHILE_DEPLOYING, LeftBehind, Provision
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 CLAIM_TIMEOUT_S = 60.0
 """How long a node that somebody else has locked is waited for before it is anybody's: then another may do better."""
@@ -47,8 +52,6 @@ MARK_TIMEOUT_S = 20.0
 """How long the undoing of a deploy waits for cleaning, just to take our mark from the node."""
 KEPT = (Provision.DEPLOY_FAIL, Provision.ERROR)
 """Where a failed deploy stays that its user asked to keep."""
-MUST_VALIDATE = ("boot", "deploy", "management", "network", "power", "storage")
-"""The interfaces that a deploy goes through."""
 
 # Request
 
@@ -64,15 +67,18 @@ class DeployRun(Run):
         self.candidates: list[Node] = []
         self.plan: list[PlannedVif] = []
         self.vifs: list[tuple[PlannedVif, str]] = []
+        self.nics: vifs.Nics | None = None
         self.targets: dict[str, Volume] = volumes.numbered(request.volumes)
         self.drive: Secret[Any] | None = None
         self.keep_failed = False
+        self.vifs_are_known = True
 
     def mark(self, **more: object) -> dict[str, object]:
         """What is written on the node; all that an undo in another process needs to know."""
+        given = {vif.vif_id: GIVEN for vif in self.plan if vif.vif_id is not None}
         return super().mark(
             name=self.name,
-            vifs={vif.vif_id: GIVEN for vif in self.plan if vif.vif_id is not None},
+            **({"vifs": given} if self.vifs_are_known else {}),
             volumes={uuid: volume.volume_id for uuid, volume in self.targets.items()},
             **({"keep_failed": True} if self.keep_failed else {}),
             **more,
@@ -81,7 +87,7 @@ class DeployRun(Run):
 
 def deploy(
     services: Services, request: DeployRequest, options: Options, *, keep_failed: bool = False, wait: bool = True
-) -> Node:
+) -> Instance:
     """A node runs the instance.
 
     Args:
@@ -92,7 +98,7 @@ def deploy(
         wait: False returns as soon as Ironic has taken the deploy up.
 
     Returns:
-        The node, active unless it was not waited for.
+        The instance, active unless it was not waited for.
 
     Raises:
         RequestError, Conflict: the request cannot be met; nothing was changed.
@@ -103,7 +109,8 @@ def deploy(
     run = DeployRun(services, options, request)
     run.keep_failed = keep_failed
     carry_out(DEPLOY if wait else DEPLOY[:-1], run, undo_on_failure=not keep_failed)
-    return run.node
+    node = run.ironic.node(run.node.uuid)
+    return instance_on(node, vifs.describe(run, node, run.nics) if run.nics is not None else ())
 
 
 # Steps' bodies, in their order
@@ -112,6 +119,9 @@ def deploy(
 def find_candidates(run: DeployRun) -> None:
     """The node that was named can be had, or some nodes fit. Changes nothing."""
     wanted = run.request.wanted
+    if run.has_node and not why_not(run.node, wanted, instance_uuid=run.instance_uuid):
+        run.candidates = [run.node]  # as it was seen lately; the claim looks whether it is so yet
+        return
     if run.request.node is not None:
         run.node = _named_node(run, run.request.node, wanted)
         run.candidates = [run.node]
@@ -128,10 +138,15 @@ def _named_node(run: DeployRun, name: str, wanted: Wanted) -> Node:
     node = run.ironic.find_node(name)
     if node is None:
         raise NodeNotFound(f"there is no node {name!r}")
-    refusals = why_not(node, wanted, instance_uuid=run.instance_uuid)
+    _must_be_had(node, wanted, run.instance_uuid)
+    return node
+
+
+def _must_be_had(node: Node, wanted: Wanted, instance_uuid: str | None) -> None:
+    refusals = why_not(node, wanted, instance_uuid=instance_uuid)
     if not refusals:
-        return node
-    claimed = node.instance_uuid is not None and node.instance_uuid != run.instance_uuid
+        return
+    claimed = node.instance_uuid is not None and node.instance_uuid != instance_uuid
     raise (NodeClaimed if claimed else NodeUnavailable)(
         f"node {node.label} cannot be had",
         reason="; ".join(refusals),
@@ -185,29 +200,40 @@ def _without_availability(node: Node, condition: Wanted) -> bool:
 
 def check_request(run: DeployRun) -> None:
     """Everything that the request names is there and can be had. Changes nothing."""
-    if run.image is not None and run.image.source is not None and not run.image.is_url:
-        if run.services.glance is None:
-            raise NotSupported(
-                f"image {run.image.source!r} is no URL",
-                reason="and this cloud has no Glance that could know it",
-                advice="Give a URL and a checksum",
-            )
-        found = run.services.glance.within(run.deadline).image(run.image.source)
-        run.image = Image(
-            source=found.id,
-            kernel=run.image.kernel or found.kernel_id,
-            ramdisk=run.image.ramdisk or found.ramdisk_id,
-            is_partition=run.image.is_partition or found.kernel_id is not None,
-        )
+    run.image = known_image(run, run.image)
     if run.request.node is not None and run.request.name is not None:
         _refuse_taken_name(run, run.request.name)
     run.plan = vifs.plan(run, run.request.nics)
     if run.has_node:
         run.plan = vifs.place(run, run.request.nics, run.plan)
-    elif len(run.request.nics) > 1 or any(nic.on is not None for nic in run.request.nics):
+    elif vifs.must_look(run.request.nics):
         run.candidates = _with_room(run)
     if run.request.guest.config_drive:
         _drive(run, ()).as_payload()  # what does not fit is said before anything is changed
+
+
+def known_image(run: Run, image: Image | None) -> Image | None:
+    """The image as Ironic has to be told of it: one that is no URL is Glance's, and goes by its id. Changes nothing.
+
+    Raises:
+        NotSupported: it is no URL, and the cloud has no Glance.
+        ImageNotFound: Glance does not know it.
+    """
+    if image is None or image.source is None or image.is_url:
+        return image
+    if run.services.glance is None:
+        raise NotSupported(
+            f"image {image.source!r} is no URL",
+            reason="and this cloud has no Glance that could know it",
+            advice="Give a URL and a checksum",
+        )
+    found = run.services.glance.within(run.deadline).image(image.source)
+    return Image(
+        source=found.id,
+        kernel=image.kernel or found.kernel_id,
+        ramdisk=image.ramdisk or found.ramdisk_id,
+        is_partition=image.is_partition or found.kernel_id is not None,
+    )
 
 
 def _with_room(run: DeployRun) -> list[Node]:
@@ -256,21 +282,30 @@ def claim_node(run: DeployRun) -> None:
     run.commit()
     short = run.deadline.shorter(CLAIM_TIMEOUT_S)
     if run.request.node is not None:
-        run.node = run.services.ironic.within(short).claim(run.node, str(run.instance_uuid), run.mark())
+        left = _left_by_former(run)
+
+        def check(now: Node) -> None:
+            _must_be_had(now, run.request.wanted, run.instance_uuid)
+
+        run.node = run.services.ironic.within(short).claim(run.node, str(run.instance_uuid), run.mark(), check=check)
+        check(run.node)
     else:
-        allocation = _allocate(run)
-        run.node = run.ironic.node(str(allocation.node_uuid))
+        run.node = _chosen(run, _allocate(run))
+        left = _left_by_former(run)
         run.node = run.ironic.update(
             run.node,
             [{"op": "add", "path": f"/extra/{MARK}", "value": run.mark()}],
             is_so=lambda now: now.mark is not None,
             doing=f"marking node {run.node.label}",
         )
-        if run.request.nics:
-            run.plan = vifs.place(run, run.request.nics, run.plan)
-    vifs.refuse_leftovers(run, [vif.vif_id for vif in run.plan if vif.vif_id is not None])
+        run.plan = vifs.place(run, run.request.nics, run.plan)
+    vifs.unplug_these(run, left)
     if run.node.storage_interface not in (None, "noop"):
         _refuse_foreign_volumes(run)
+
+
+def _left_by_former(run: DeployRun) -> list[str]:
+    return vifs.left_by_former(run, [vif.vif_id for vif in run.plan if vif.vif_id is not None], run.node.any_mark)
 
 
 def _allocate(run: DeployRun) -> Allocation:
@@ -292,12 +327,22 @@ def _allocate(run: DeployRun) -> Allocation:
             raise AllocationFailed("the allocation has vanished", reason="somebody deleted it")
         return now if now.state in ("active", "error") else None
 
-    allocation = run.services.watch.poll(settled, deadline=run.deadline, doing="waiting for Ironic to choose a node")
+    if allocation.state not in ("active", "error"):
+        doing = "waiting for Ironic to choose a node"
+        allocation = run.services.watch.poll(settled, deadline=run.deadline, doing=doing, at_once=False)
     if allocation.state == "error":
         raise AllocationFailed(
             "Ironic found no node", reason=allocation.last_error, advice="Others may have been faster; try again"
         )
     return allocation
+
+
+def _chosen(run: DeployRun, allocation: Allocation) -> Node:
+    """The candidate that the allocation has got, which carries the instance by now."""
+    for candidate in run.candidates:
+        if candidate.uuid == allocation.node_uuid:
+            return structs.replace(candidate, instance_uuid=run.instance_uuid)
+    return run.ironic.node(str(allocation.node_uuid))
 
 
 def _refuse_foreign_volumes(run: DeployRun) -> None:
@@ -325,7 +370,8 @@ def release_node(run: DeployRun) -> None:
     if run.has_node:
         clean_failure = _wait_shortly_for_cleaning(run)
         tear_down.release_node(run)
-    if run.request.node is None and run.ironic.allocation(str(run.instance_uuid)) is not None:
+    if run.request.node is None:
+        # Unasked whether it is there: who may not see it may still delete it.
         run.ironic.delete_allocation(str(run.instance_uuid))
     if clean_failure is not None:
         raise clean_failure
@@ -353,7 +399,16 @@ def create_vifs(run: DeployRun) -> None:
 
 def plug_vifs(run: DeployRun) -> None:
     """Every VIF of the request is on a NIC of the node."""
-    vifs.plug(run, run.vifs)
+    if run.vifs:
+        # Known to the undo even where neither the mark nor Neutron tells of them any more.
+        run.belongings = replace(run.belongings, vif_ids=run.belongings.vif_ids | {vif_id for _, vif_id in run.vifs})
+        run.nics = vifs.plug(run, run.vifs)
+
+
+def ask_for_vifs(run: DeployRun) -> None:
+    """Ironic has taken every VIF of the request."""
+    run.commit()
+    vifs.ask(run, run.vifs)
 
 
 def add_volumes(run: DeployRun) -> None:
@@ -364,18 +419,28 @@ def add_volumes(run: DeployRun) -> None:
 def write_instance_info(run: DeployRun) -> None:
     """Ironic knows all about the instance, and nothing about a former one. Taken back by the release of the node."""
     info = run.request.to_instance_info(image=run.image, name=run.name)
+    mark = _whole_mark(run)
+    patch: list[dict[str, object]] = [{"op": "add", "path": "/instance_info", "value": info}]
+    if run.node.mark != mark:
+        patch.append({"op": "add", "path": f"/extra/{MARK}", "value": mark})
     run.node = run.ironic.update(
         run.node,
-        [{"op": "add", "path": "/instance_info", "value": info}],
-        is_so=lambda now: now.instance_info == info,
+        patch,
+        is_so=lambda now: now.instance_info == info and now.any_mark == mark,
         doing=f"writing the instance_info of node {run.node.label}",
     )
+    _refuse_another(run)
 
 
-def refused_by(run: Run) -> dict[str, str | None]:
-    """The interfaces that a deploy goes through and that do not accept what `instance_info` asks for; of each, why."""
-    said = run.ironic.validation(run.node.uuid)
-    return {name: said[name].reason for name in MUST_VALIDATE if name in said and said[name].result is False}
+def _whole_mark(run: DeployRun) -> dict[str, Any]:
+    """The mark, with the VIFs and volumes that may not have been known when the node was claimed."""
+    mark = run.node.mark or run.mark()
+    given = {vif_id: GIVEN for vif, vif_id in run.vifs if vif.vif_id is not None}
+    return {
+        **mark,
+        "vifs": given | vifs.marked(mark),
+        "volumes": {uuid: volume.volume_id for uuid, volume in run.targets.items()},
+    }
 
 
 def validate_node(run: DeployRun) -> None:
@@ -396,16 +461,20 @@ def build_config_drive(run: DeployRun) -> None:
     if guest.drive is not None:
         run.drive = guest.drive
     elif guest.config_drive:
-        run.drive = _drive(run, [vif_id for _, vif_id in run.vifs]).as_payload(prefer_image=guest.as_image)
+        vif_ids = [vif_id for _, vif_id in run.vifs]
+        on_nics = vifs.on_nics(run, vif_ids, run.nics) if run.nics is not None else []
+        run.drive = _drive(run, on_nics).as_payload(prefer_image=guest.as_image)
 
 
-def _drive(run: DeployRun, vif_ids: Sequence[str]) -> ConfigDrive:
-    return config_drive(run, run.request.guest, run.name, vif_ids, project_id=run.request.owner)
+def _drive(run: DeployRun, on_nics: Sequence[VifOnNic]) -> ConfigDrive:
+    return config_drive(run, run.request.guest, run.name, on_nics, project_id=run.request.owner)
 
 
-def config_drive(run: Run, guest: Guest, name: str, vif_ids: Sequence[str], *, project_id: str | None) -> ConfigDrive:
+def config_drive(
+    run: Run, guest: Guest, name: str, on_nics: Sequence[VifOnNic], *, project_id: str | None
+) -> ConfigDrive:
     """The config drive of the instance, with network data for these VIFs."""
-    network_data = network_data_from_vifs(vifs.on_nics(run, vif_ids), dhcp=guest.dhcp) if vif_ids else None
+    network_data = network_data_from_vifs(on_nics, dhcp=guest.dhcp) if on_nics else None
     return ConfigDrive(
         meta_data=MetaData(
             uuid=str(run.instance_uuid),
@@ -424,7 +493,11 @@ def config_drive(run: Run, guest: Guest, name: str, vif_ids: Sequence[str], *, p
 
 def request_deploy(run: DeployRun) -> None:
     """Ironic deploys the node."""
+    # Somebody may have destroyed the instance while we prepared it, and another may have the node by now.
+    run.node = run.ironic.node(run.node.uuid)
+    _refuse_another(run)
     run.ironic.provision(run.node, "active", config_drive=run.drive, deploy_steps=run.request.deploy_steps)
+    run.has_deployed = True
 
 
 def await_active(run: DeployRun) -> None:
@@ -467,20 +540,26 @@ DEPLOY: tuple[Step[DeployRun], ...] = (
 # In three pieces, for a caller who has to do something of his own in between, and who undoes by `tear_down.destroy`
 
 
-def note_vifs(run: DeployRun) -> None:
-    """The mark names the VIFs, before they are plugged."""
-    run.node = run.ironic.node(run.node.uuid)
-    _refuse_another(run)
-    known = {vif_id: GIVEN for _, vif_id in run.vifs} | vifs.marked(run.node.mark)
-    _note(run, "vifs", known)
+def check_vifs(run: DeployRun) -> None:
+    """The VIFs are nobody else's, and those that have to be on a certain NIC of the node can be. Changes nothing."""
+    vifs.refuse_vifs_of_others(run, [vif_id for _, vif_id in run.vifs])
+    if any(nic.on is not None for nic in run.request.nics):
+        run.plan = vifs.place(run, run.request.nics, run.plan)
+        run.vifs = [(vif, str(vif.vif_id)) for vif in run.plan]
 
 
 def note_volumes(run: DeployRun) -> None:
-    """The mark names the volume targets, before they exist; the node still carries the instance."""
+    """The mark names the VIFs, and the volume targets before they exist."""
     run.commit()
-    run.node = run.ironic.node(run.node.uuid)
-    _refuse_another(run)
-    _note(run, "volumes", {uuid: volume.volume_id for uuid, volume in run.targets.items()})
+    if run.targets:
+        mark = _whole_mark(run)
+        run.node = run.ironic.update(
+            run.node,
+            [{"op": "add", "path": f"/extra/{MARK}", "value": mark}],
+            is_so=lambda now: now.any_mark == mark,
+            doing=f"noting the volumes of node {run.node.label}",
+        )
+        _refuse_another(run)
 
 
 def _refuse_another(run: DeployRun) -> None:
@@ -492,22 +571,10 @@ def _refuse_another(run: DeployRun) -> None:
         )
 
 
-def _note(run: DeployRun, what: str, value: Mapping[str, str]) -> None:
-    if as_mapping(as_mapping(run.node.mark).get(what)) == value:
-        return
-    mark = {**(run.node.mark or run.mark()), what: dict(value)}
-    run.node = run.ironic.update(
-        run.node,
-        [{"op": "add", "path": f"/extra/{MARK}", "value": mark}],
-        is_so=lambda now: as_mapping(now.mark).get(what) == value,
-        doing=f"noting the {what} of node {run.node.label}",
-    )
-
-
 CLAIM = tuple(step for step in DEPLOY if step.name in ("find node", "claim node"))
 PLUG: tuple[Step[DeployRun], ...] = (
-    Step("note VIFs", note_vifs),
-    Step("plug VIFs", plug_vifs, undo=tear_down.unplug_our_vifs),
+    Step("check VIFs", check_vifs),
+    Step("plug VIFs", ask_for_vifs, undo=tear_down.unplug_our_vifs),
 )
 SPAWN: tuple[Step[DeployRun], ...] = (
     Step("note volumes", note_volumes),
@@ -515,28 +582,49 @@ SPAWN: tuple[Step[DeployRun], ...] = (
 )
 
 
-def claim(services: Services, request: DeployRequest, options: Options) -> Node:
-    """The node of the request carries the instance and our mark.
+def claim(services: Services, request: DeployRequest, options: Options, *, seen: Node | None = None) -> Node:
+    """The node of the request carries the instance and our mark, and no VIF.
+
+    Args:
+        services: what to work on.
+        request: names the node and the instance; VIFs and volumes may become known later.
+        options: time, progress, cancellation.
+        seen: the node as it was seen lately, which saves a look.
 
     Raises:
         Conflict: somebody else has it, or it cannot be had.
     """
     run = DeployRun(services, options, request)
+    run.vifs_are_known = False
+    if seen is not None:
+        run.node = seen
     carry_out(CLAIM, run)
     return run.node
 
 
 def plug(services: Services, node: Node, request: DeployRequest, options: Options) -> Node:
-    """The VIFs of the request, which exist, are plugged into the node that was claimed.
+    """Ironic has taken the VIFs of the request, which exist, for the node that was claimed; `plugged` looks whether they are.
 
     Raises:
+        VifInUse: one is plugged elsewhere, or another machine's; none is plugged.
+        InvalidRequest: the node has no NIC that the request names.
         InterfaceFailed: Ironic refuses one; none is plugged.
     """
     run = _claimed(services, node, request, options)
-    run.commit()
     if run.vifs:
         carry_out(PLUG, run)
     return run.node
+
+
+def plugged(services: Services, node: Node, vif_ids: Iterable[str], options: Options) -> vifs.Nics:
+    """The NICs and bonds of the node, which have all of the VIFs.
+
+    Raises:
+        InterfaceFailed: one of them is on no NIC.
+    """
+    run = Run("deploy", services, options, instance_uuid=node.instance_uuid)
+    run.node = node
+    return vifs.must_be_on(run, {vif_id: f"VIF {vif_id}" for vif_id in vif_ids})
 
 
 def spawn(services: Services, node: Node, request: DeployRequest, options: Options) -> Node:
@@ -556,9 +644,7 @@ def _claimed(services: Services, node: Node, request: DeployRequest, options: Op
     run = DeployRun(services, options, request)
     run.node = node
     run.plan = [
-        PlannedVif(words=nic.words, vif_id=nic.vif, network_id="", port_uuid=nic.on)
-        for nic in request.nics
-        if nic.vif is not None
+        PlannedVif(words=nic.words, vif_id=nic.vif, network_id="") for nic in request.nics if nic.vif is not None
     ]
     run.vifs = [(vif, str(vif.vif_id)) for vif in run.plan]
     return run

@@ -10,13 +10,23 @@ from typing import Any
 from uuid import UUID
 
 from bloomery.engine import Step
-from bloomery.errors import AmbiguousName, Conflict, InstanceNotFound, NodeNotFound, NodeUnavailable
+from bloomery.errors import AmbiguousName, Conflict, InstanceNotFound, NodeNotFound, NodeTakenAway, NodeUnavailable
 from bloomery.fleet import Fleet
 from bloomery.ironic import Ironic, Node
 from bloomery.ironic.models import MARK
 from bloomery.operations import vifs
-from bloomery.operations.deploy import refused_by
-from bloomery.operations.run import BLOOMERY, NOVA, Options, Run, Services, carry_out, is_managed_by
+from bloomery.operations.run import (
+    BLOOMERY,
+    NOVA,
+    Options,
+    Run,
+    Services,
+    as_mapping,
+    carry_out,
+    is_managed_by,
+    unless_deleted,
+)
+from bloomery.operations.validation import refused_by
 from bloomery.operations.vifs import CREATED, GIVEN, PluggedVif
 from bloomery.states import Power, Provision
 
@@ -172,7 +182,7 @@ def _find_by_name(ironic: Ironic, name: str) -> Node:
         listed = ", ".join(f"{node.instance_uuid} on node {node.label}" for node in found.values())
         raise AmbiguousName(f"{len(found)} instances are named {name!r}", reason=listed)
     if found:
-        return ironic.node(next(iter(found)))
+        return _with_instance(ironic.node(next(iter(found))))
     if named is None:
         raise InstanceNotFound(f"there is no instance {name!r}")
     return _with_instance(named)
@@ -357,12 +367,19 @@ def put_mark(run: AdoptRun) -> None:
         is_so=lambda now: now.mark is not None,
         doing=f"marking node {run.node.label}",
     )
+    if run.node.mark is None:
+        raise NodeTakenAway(
+            f"somebody took the instance from node {run.node.label} while it was taken over",
+            reason=f"the node is in {run.node.provision_state!r}",
+            node_uuid=run.node.uuid,
+        )
 
 
+@unless_deleted
 def take_mark(run: AdoptRun) -> None:
     """The node does not carry our mark."""
     run.node = run.ironic.node(run.node.uuid)
-    if run.node.mark is not None:
+    if as_mapping(run.node.any_mark).get("instance_uuid") == run.instance_uuid:
         run.node = run.ironic.update(
             run.node,
             [{"op": "remove", "path": f"/extra/{MARK}"}],

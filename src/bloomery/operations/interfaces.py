@@ -11,7 +11,7 @@ from bloomery.ironic.models import MARK
 from bloomery.neutron import NeutronPort, SecurityGroup
 from bloomery.operations import vifs
 from bloomery.operations.request import Nic
-from bloomery.operations.run import Options, Run, Services, carry_out
+from bloomery.operations.run import Options, Run, Services, carry_out, unless_deleted
 from bloomery.operations.vifs import CREATED, GIVEN, PlannedVif, PluggedVif
 from bloomery.states import Provision
 
@@ -54,7 +54,14 @@ def attach(services: Services, node: Node, nic: Nic, options: Options) -> Plugge
     run.node, run.nic = node, nic
     run.name = str((node.mark or {}).get("name") or f"instance-{str(node.instance_uuid)[:8]}")
     carry_out(ATTACH, run)
-    return next(vif for vif in vifs.describe(run, run.node) if vif.vif_id == run.vif_id)
+    plugged = next((vif for vif in vifs.describe(run, run.node) if vif.vif_id == run.vif_id), None)
+    if plugged is None:
+        raise NodeTakenAway(
+            f"VIF {run.vif_id} was plugged into node {node.label}, and is not any more",
+            reason="somebody has unplugged it, or taken the node away",
+            node_uuid=node.uuid,
+        )
+    return plugged
 
 
 def detach(services: Services, node: Node, vif: str, options: Options) -> None:
@@ -75,18 +82,26 @@ def detach(services: Services, node: Node, vif: str, options: Options) -> None:
     carry_out(DETACH, run)
 
 
-def plug_given(services: Services, node: Node, vif_id: str, options: Options) -> None:
+def plug_given(services: Services, node: Node, vif_id: str, options: Options, *, on: str | None = None) -> None:
     """The VIF, which exists and is its caller's to delete, is on a NIC of the instance. Finding it there is fine.
 
+    Args:
+        services: what to work on.
+        node: the instance's node.
+        vif_id: Neutron's port.
+        options: time, progress, cancellation.
+        on: the NIC or bond that it has to be on; None lets Ironic choose.
+
     Raises:
+        VifInUse: it is plugged elsewhere, or another machine's.
+        InvalidRequest: the node has no such NIC.
         NodeUnavailable: the node is in no state for it.
         InterfaceFailed: Ironic refuses it.
     """
     run = AttachRun("attach interface", services, options, instance_uuid=node.instance_uuid)
-    run.node, run.vif_id = node, vif_id
-    run.planned = PlannedVif(words=f"VIF {vif_id}", vif_id=vif_id, network_id="")
+    run.node, run.vif_id, run.nic = node, vif_id, Nic(vif=vif_id, on=on)
+    run.planned = PlannedVif(words=run.nic.words, vif_id=vif_id, network_id="")
     if vif_id not in run.ironic.vifs(node.uuid):
-        run.commit()
         carry_out(ATTACH_GIVEN, run)
 
 
@@ -124,6 +139,14 @@ def check_active(run: Run) -> None:
             advice="Wait until it is active",
             node_uuid=run.node.uuid,
         )
+
+
+def check_given(run: AttachRun) -> None:
+    """The VIF is nobody else's, and can be on the NIC that it has to be on. Changes nothing."""
+    vifs.refuse_vifs_of_others(run, [str(run.vif_id)])
+    if run.nic.on is not None:
+        (run.planned,) = vifs.place(run, [run.nic], [run.planned])
+    run.commit()
 
 
 def plan_vif(run: AttachRun) -> None:
@@ -166,6 +189,7 @@ def note_vif(run: AttachRun) -> None:
     _set_marked(run, {**vifs.marked(run.node.mark), str(run.vif_id): kind})
 
 
+@unless_deleted
 def forget_vif(run: AttachRun) -> None:
     """The mark does not name the VIF."""
     run.node = run.ironic.node(run.node.uuid)
@@ -173,10 +197,18 @@ def forget_vif(run: AttachRun) -> None:
 
 
 def plug_vif(run: AttachRun) -> None:
-    """The VIF is on a NIC."""
+    """The VIF is on a NIC, and the node still the instance's."""
     vifs.plug(run, [(run.planned, str(run.vif_id))])
+    run.node = run.ironic.node(run.node.uuid)
+    if run.node.instance_uuid != run.instance_uuid:
+        raise NodeTakenAway(
+            f"node {run.node.label} does not carry the instance any more",
+            reason=f"it carries {run.node.instance_uuid or 'none'}",
+            node_uuid=run.node.uuid,
+        )
 
 
+@unless_deleted
 def unplug_vif(run: AttachRun) -> None:
     """The VIF is on no NIC."""
     if run.vif_id is not None:
@@ -236,7 +268,12 @@ ATTACH: tuple[Step[AttachRun], ...] = (
     Step("plug VIF", plug_vif, undo=unplug_vif),
 )
 
-ATTACH_GIVEN = tuple(step for step in ATTACH if step.name in ("check state", "note VIF", "plug VIF"))
+ATTACH_GIVEN: tuple[Step[AttachRun], ...] = (
+    Step("check state", check_active),
+    Step("check VIF", check_given),
+    Step("note VIF", note_vif, undo=forget_vif),
+    Step("plug VIF", plug_vif, undo=unplug_vif),
+)
 
 DETACH: tuple[Step[DetachRun], ...] = (
     Step("check state", check_active),

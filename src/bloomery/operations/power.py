@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 from bloomery.engine import Step
 from bloomery.errors import NodeUnavailable, OperationTimedOut, PowerFailed
 from bloomery.ironic import Node
 from bloomery.operations.run import Options, Run, Services, carry_out
+from bloomery.plain import logger
 from bloomery.states import Meaning, Power
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 SOFT_GRACE_S = 15.0
 """How much longer than Ironic we wait for a soft power-off, before the hard one."""

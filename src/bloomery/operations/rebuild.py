@@ -10,9 +10,11 @@ from bloomery.engine import Step
 from bloomery.errors import NodeTakenAway, NodeUnavailable, RebuildFailed
 from bloomery.ironic import Node
 from bloomery.ironic.models import MARK
-from bloomery.operations.deploy import config_drive, refused_by
+from bloomery.operations import vifs
+from bloomery.operations.deploy import config_drive, known_image
 from bloomery.operations.request import Guest, Image
-from bloomery.operations.run import Options, Run, Services, as_mapping, carry_out
+from bloomery.operations.run import Options, Run, Services, as_mapping, carry_out, unless_deleted
+from bloomery.operations.validation import refused_by
 from bloomery.secret import Secret
 from bloomery.states import MAY_BE_UPDATED, WHILE_DEPLOYING, Meaning, Provision
 
@@ -91,16 +93,7 @@ def check_state(run: RebuildRun) -> None:
             advice=f"Ironic rebuilds from {', '.join(FROM)}",
             node_uuid=run.node.uuid,
         )
-    if (
-        run.image is not None
-        and run.image.source is not None
-        and not run.image.is_url
-        and run.services.glance is not None
-    ):
-        found = run.services.glance.within(run.deadline).image(run.image.source)
-        run.image = Image(
-            source=found.id, kernel=found.kernel_id, ramdisk=found.ramdisk_id, is_partition=found.kernel_id is not None
-        )
+    run.image = known_image(run, run.image)
 
 
 def build_config_drive(run: RebuildRun) -> None:
@@ -109,8 +102,8 @@ def build_config_drive(run: RebuildRun) -> None:
     if guest is not None and guest.drive is not None:
         run.drive = guest.drive
     elif guest is not None and guest.config_drive:
-        vif_ids = run.ironic.vifs(run.node.uuid)
-        drive = config_drive(run, guest, run.name, vif_ids, project_id=None)
+        there = vifs.nics_of(run, run.node)
+        drive = config_drive(run, guest, run.name, vifs.on_nics(run, there.vif_ids, there), project_id=None)
         run.drive = drive.as_payload(prefer_image=guest.as_image)
 
 
@@ -141,6 +134,7 @@ def write_instance_info(run: RebuildRun) -> None:
     _write(run, after, mark, doing=f"writing the new image into the instance_info of node {run.node.label}")
 
 
+@unless_deleted
 def restore_instance_info(run: RebuildRun) -> None:
     """If Ironic never took the rebuild up, `instance_info` is what it was."""
     run.node = node = run.ironic.node(run.node.uuid)
@@ -161,7 +155,9 @@ def _write(run: RebuildRun, info: Mapping[str, Any], mark: Mapping[str, Any], *,
     keys = [key for key in {**node.instance_info, **info} if node.instance_info.get(key) != info.get(key)]
     for key in keys:
         if key in info and info[key] != node.instance_info.get(key):
-            patch.append({"op": "add", "path": f"/instance_info/{key}", "value": info[key]})
+            # What is replaced has to be there: Ironic refuses this on a node that it has torn down meanwhile.
+            op = "replace" if key in node.instance_info else "add"
+            patch.append({"op": op, "path": f"/instance_info/{key}", "value": info[key]})
         elif key in node.instance_info and key not in info:
             patch.append({"op": "remove", "path": f"/instance_info/{key}"})
     patch.append({"op": "add", "path": f"/extra/{MARK}", "value": dict(mark)})

@@ -8,7 +8,7 @@ import secrets
 from bloomery.engine import Step
 from bloomery.errors import InvalidRequest, NodeUnavailable, RescueFailed
 from bloomery.ironic import Node
-from bloomery.operations.run import Options, Run, Services, carry_out
+from bloomery.operations.run import Options, Run, Services, carry_out, unless_deleted
 from bloomery.secret import Secret
 from bloomery.states import WHILE_RESCUING, WHILE_SETTLING, WHILE_UNRESCUING, Meaning, Provision
 
@@ -106,6 +106,7 @@ def await_rescue(run: RescueRun) -> None:
     run.wait_for(WHILE_RESCUING, "rescuing", RescueFailed)
 
 
+@unless_deleted
 def go_back(run: RescueRun) -> None:
     """The node is on its way to its own system again, or there; a rescue that never began is left at that.
 

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import logging
+import functools
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from bloomery import engine
-from bloomery.deadline import USUAL, Cancellation, Deadline, Patience
+from bloomery.deadline import USUAL, Cancellation, Deadline, Patience, utc_now
 from bloomery.engine import Observer, Step
-from bloomery.errors import BloomeryError, NodeTakenAway, NotSupported, OperationFailed
+from bloomery.errors import BloomeryError, NodeNotFound, NodeTakenAway, NotSupported, OperationFailed
 from bloomery.glance import Glance
 from bloomery.ironic import Ironic, Node
+from bloomery.ironic.models import GUARD
 from bloomery.neutron import Neutron
+from bloomery.operations.liveness import this_process
+from bloomery.plain import logger
 from bloomery.states import Meaning, WaitTable
 from bloomery.watch import Watch
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 UNDO_TIMEOUT_S = 1800.0
 """How long the undoing of a failed operation may take."""
+LONGEST_S = 30 * 86400.0
+"""What a mark says of an operation that may take longer, or for ever."""
 BLOOMERY, NOVA = "bloomery", "nova"
 """Whom an instance belongs to, as the mark says; without a word it is Bloomery's own."""
 
@@ -75,9 +80,12 @@ class Services:
         ironic: Ironic.
         watch: waits for nodes.
         neutron: None where the cloud has none.
+        neutron_to_ask: for questions alone, where Neutron's ports are somebody else's to change, as under Nova. None means
+            that `neutron` is asked.
         glance: None where the cloud has none.
         patience: how long they are borne when they do not answer.
         host: who we are, for the mark on the node.
+        wall_clock: tells the date and time that marks on nodes bear, and what marks are compared with; nothing else.
         manager: for whom we work, for the mark: what Nova deployed is left to Nova, and the other way round.
         observer: is told of every step and undo, before anybody else; tests break operations with it.
     """
@@ -85,9 +93,11 @@ class Services:
     ironic: Ironic
     watch: Watch
     neutron: Neutron | None = None
+    neutron_to_ask: Neutron | None = None
     glance: Glance | None = None
     patience: Patience = USUAL
     host: str = field(default_factory=socket.gethostname)
+    wall_clock: Callable[[], datetime] = utc_now
     manager: str = BLOOMERY
     observer: Observer = field(default_factory=Observer)
 
@@ -137,6 +147,8 @@ class Run:
         instance_uuid: the instance that it is about.
         node: the node as it was seen last.
         belongings: what belongs to the instance besides what our mark says.
+        holds_vifs: whether a VIF could not be unplugged: then it has to stay, or the node would be poisoned for the next.
+        has_deployed: whether Ironic has taken up a deploy of ours: then it is ours, even if the node says no more whose.
     """
 
     # How much of the whole operation its wait for Ironic takes, in a progress bar.
@@ -148,6 +160,8 @@ class Run:
         self.options = options
         self.instance_uuid = instance_uuid
         self.belongings = Belongings()
+        self.holds_vifs = False
+        self.has_deployed = False
         self._node: Node | None = None
         self._whole = Deadline(
             options.timeout_s,
@@ -182,6 +196,12 @@ class Run:
                 advice="Deploy without NICs, or give the cloud a network endpoint (`network_endpoint_override`)",
             )
         return self.services.neutron.within(self.deadline)
+
+    @property
+    def neutron_to_ask(self) -> Neutron | None:
+        """Neutron for questions, within this operation's time; None where there is none."""
+        neutron = self.services.neutron_to_ask or self.services.neutron
+        return neutron.within(self.deadline) if neutron is not None else None
 
     @property
     def has_neutron(self) -> bool:
@@ -221,16 +241,26 @@ class Run:
         )
 
     def mark(self, **more: object) -> dict[str, object]:
-        """What is written on the node: who works on it, for which instance, at what, since when."""
+        """What is written on the node: who works on it, for which instance, at what, since when, until when at most."""
+        now = self.services.wall_clock()
+        longest = timedelta(seconds=min(self._whole.remaining_s + self.options.undo_timeout_s, LONGEST_S))
         return {
             "version": 1,
             "instance_uuid": self.instance_uuid,
+            GUARD: {str(self.instance_uuid): True},
             "operation": self.operation,
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "since": now.isoformat(timespec="seconds"),
+            "until": (now + longest).isoformat(timespec="seconds"),
             "by": self.services.host,
-            **({"manager": self.services.manager} if self.services.manager != BLOOMERY else {}),
+            "process": this_process(),
+            **self.managed_by,
             **more,
         }
+
+    @property
+    def managed_by(self) -> dict[str, str]:
+        """For whom we work, as marks say it: nothing means for ourselves."""
+        return {"manager": self.services.manager} if self.services.manager != BLOOMERY else {}
 
     # Telling
 
@@ -363,6 +393,19 @@ def take_back(steps: Sequence[Step[R]], run: R) -> None:
     """
     run.begin_undo()
     engine.unwind(run.operation, steps, run, _Reporter(run), None)
+
+
+def unless_deleted(work: Callable[[R], None]) -> Callable[[R], None]:
+    """The work on the node; or nothing, if Ironic does not know the node any more: then nothing of it is left."""
+
+    @functools.wraps(work)
+    def guarded(run: R) -> None:
+        try:
+            work(run)
+        except NodeNotFound:
+            log.warning("node %s was deleted; there is nothing left to take back on it", run.node.label)
+
+    return guarded
 
 
 def is_managed_by(manager: str, mark: Mapping[str, Any] | None) -> bool:

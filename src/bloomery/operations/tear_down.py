@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from bloomery.engine import Step
-from bloomery.errors import CleanFailed, NodeNotFound, NodeUnavailable, TearDownFailed
+from bloomery.errors import BloomeryError, CleanFailed, InterfaceFailed, NodeNotFound, NodeUnavailable, TearDownFailed
 from bloomery.ironic import Node
 from bloomery.operations import vifs, volumes
-from bloomery.operations.run import Belongings, Options, Run, Services, carry_out
+from bloomery.operations.run import Belongings, Options, Run, Services, carry_out, unless_deleted
+from bloomery.plain import logger
 from bloomery.states import (
     MAY_BE_UPDATED,
     ON_TEAR_DOWN,
@@ -23,7 +22,7 @@ from bloomery.states import (
     TearDown,
 )
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 # Request
 
@@ -77,22 +76,6 @@ def destroy(
 # Steps' bodies, shared with the undoing of a deploy
 
 
-R = TypeVar("R", bound=Run)
-
-
-def unless_deleted(work: Callable[[R], None]) -> Callable[[R], None]:
-    """The work on the node; or nothing, if Ironic does not know the node any more: then nothing of it is left."""
-
-    @functools.wraps(work)
-    def guarded(run: R) -> None:
-        try:
-            work(run)
-        except NodeNotFound:
-            log.warning("node %s was deleted; there is nothing left to take back on it", run.node.label)
-
-    return guarded
-
-
 @unless_deleted
 def tear_down_node(run: Run) -> None:
     """No instance runs on the node: Ironic has torn it down, from whatever state it was in, or never began to deploy it.
@@ -108,7 +91,9 @@ def tear_down_node(run: Run) -> None:
     while True:
         run.deadline.check(f"tearing down node {run.node.label}")
         run.node = run.ironic.node(run.node.uuid)
-        if run.node.instance_uuid != run.instance_uuid and _our_mark(run) is None:
+        is_nobodys = run.node.instance_uuid is None and run.node.any_mark is None
+        is_ours = run.node.instance_uuid == run.instance_uuid or _our_mark(run) is not None
+        if not is_ours and not (is_nobodys and run.has_deployed):
             return
         if run.node.instance_uuid not in (None, run.instance_uuid):
             return
@@ -149,13 +134,24 @@ def _wait_until_moved(run: Run, before: Node) -> None:
 
 @unless_deleted
 def unplug_our_vifs(run: Run) -> None:
-    """None of our VIFs is plugged into the node."""
-    if run.node.instance_uuid in (None, run.instance_uuid):
-        vifs.unplug(run, {*vifs.ours(run, _our_mark(run)), *run.belongings.vif_ids})
+    """None of our VIFs is plugged into the node; into one that another has by now, none that we created."""
+    is_ours = run.node.instance_uuid in (None, run.instance_uuid)
+    try:
+        vifs.unplug(run, {*vifs.ours(run, _our_mark(run)), *(run.belongings.vif_ids if is_ours else ())})
+    except BloomeryError as failure:
+        run.holds_vifs = not isinstance(failure, NodeNotFound)
+        raise
+    run.holds_vifs = False
 
 
 def delete_our_ports(run: Run) -> None:
-    """None of the VIFs that we created for the instance exists."""
+    """None of the VIFs that we created for the instance exists.
+
+    Raises:
+        InterfaceFailed: one is still plugged; by what Neutron says of it, it is found again.
+    """
+    if run.holds_vifs:
+        raise InterfaceFailed("VIFs are not deleted while they are plugged", node_uuid=run.node.uuid)
     vifs.delete_created(run, _our_mark(run) if run.has_node else None)
 
 
@@ -188,8 +184,8 @@ def release_node(run: Run) -> None:
             raise NodeUnavailable(
                 f"node {node.label} is not released", reason=f"it is in {node.provision_state!r}", node_uuid=node.uuid
             )
-        known = vifs.marked(node.mark).keys() | run.belongings.vif_ids
-        left = known & set(run.ironic.vifs(node.uuid)) if known else set()
+        plugged = set(run.ironic.vifs(node.uuid))
+        left = plugged & {*vifs.ours(run, node.mark), *run.belongings.vif_ids} if plugged else set()
         if left:
             raise NodeUnavailable(
                 f"node {node.label} is not released",

@@ -9,16 +9,16 @@ from typing import Any
 
 from bloomery.config_drive import FixedIp as DriveFixedIp
 from bloomery.config_drive import NicPort, NicPortGroup, Route, VifOnNic
-from bloomery.errors import InterfaceFailed, InvalidRequest, NodeUnavailable, NotFound, VifInUse
+from bloomery.engine import for_each
+from bloomery.errors import InterfaceFailed, InvalidRequest, NetworkNotFound, NodeUnavailable, NotFound, VifInUse
 from bloomery.ironic import Node, Port, PortGroup
 from bloomery.neutron import NeutronPort, Subnet
+from bloomery.neutron.models import UNBOUND
 from bloomery.operations.request import Nic
-from bloomery.operations.run import Run, as_mapping
+from bloomery.operations.run import Run, as_mapping, unless_deleted
 
 GIVEN, CREATED = "given", "created"
 """What the mark says of a VIF: it was handed to us and is only unplugged, or we created it and delete it."""
-
-_UNBOUND = (None, "", "unbound", "binding_failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,37 @@ class PluggedVif:
     is_bond: bool = False
     created: bool = False
     is_bound: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nics:
+    """What a node has to plug VIFs into, and what is plugged there, as Ironic showed it.
+
+    Attributes:
+        ports: its NICs.
+        groups: its bonds; where only a look for VIFs was wanted, those alone that have members.
+    """
+
+    ports: Sequence[Port]
+    groups: Sequence[PortGroup]
+
+    @property
+    def vif_ids(self) -> list[str]:
+        """What is plugged."""
+        plugged = [port.vif_id for port in self.ports] + [group.vif_id for group in self.groups]
+        return [vif_id for vif_id in plugged if vif_id is not None]
+
+
+def nics_of(run: Run, node: Node) -> Nics:
+    """The node's NICs and bonds."""
+    return Nics(run.ironic.ports(node.uuid), run.ironic.port_groups(node.uuid))
+
+
+def _with_vifs(run: Run) -> Nics:
+    """The node's NICs, and the bonds that they are in, which a node mostly has none of."""
+    ports = run.ironic.ports(run.node.uuid)
+    has_bonds = any(port.portgroup_uuid is not None for port in ports)
+    return Nics(ports, run.ironic.port_groups(run.node.uuid) if has_bonds else ())
 
 
 def plan(run: Run, nics: Sequence[Nic]) -> list[PlannedVif]:
@@ -134,21 +165,43 @@ def refuse_vif_of_others(run: Run, port: NeutronPort) -> None:
     here = run.node.uuid if run.has_node else None
     if port.device_id and port.device_id != run.instance_uuid:
         raise VifInUse(f"VIF {port.label} belongs to device {port.device_id}", advice="Give a VIF that is free")
-    if port.host_id and port.host_id != here and port.vif_type not in _UNBOUND:
+    if port.is_bound and port.host_id != here:
         raise VifInUse(
             f"VIF {port.label} is plugged into {port.host_id}", advice="Unplug it there first, or give another"
         )
 
 
+def refuse_vifs_of_others(run: Run, vif_ids: Sequence[str]) -> None:
+    """None of these VIFs, which exist, is plugged elsewhere or belongs to another machine. One request for all of them.
+
+    Raises:
+        VifInUse: says who has it.
+        NetworkNotFound: Neutron does not know one of them.
+    """
+    neutron = run.neutron_to_ask
+    if neutron is None or not vif_ids:
+        return
+    there = {port.id: port for port in neutron.ports(vif_ids)}
+    for vif_id in vif_ids:
+        if vif_id not in there:
+            raise NetworkNotFound(
+                f"there is no VIF {vif_id}", advice="It was deleted, or these credentials do not see it"
+            )
+        refuse_vif_of_others(run, there[vif_id])
+
+
 def place(run: Run, nics: Sequence[Nic], planned: Sequence[PlannedVif]) -> list[PlannedVif]:
     """The plan with the NICs and bonds of the node that the request names. Changes nothing.
+
+    A single VIF that may be on any NIC is Ironic's to place, and to refuse.
 
     Raises:
         InvalidRequest: the node has no such NIC, too few of them, or a bond that cannot carry a VIF.
     """
-    if not nics:
-        return []
-    ports, groups = run.ironic.ports(run.node.uuid), run.ironic.port_groups(run.node.uuid)
+    if not must_look(nics):
+        return list(planned)
+    there = nics_of(run, run.node)
+    ports, groups = there.ports, there.groups
     placed = [_placed(run.node, nic, vif, ports, groups) for nic, vif in zip(nics, planned, strict=True)]
     named = [uuid for vif in placed for uuid in (vif.port_uuid, vif.port_group_uuid) if uuid is not None]
     if len(named) > len(set(named)):
@@ -160,6 +213,11 @@ def place(run: Run, nics: Sequence[Nic], planned: Sequence[PlannedVif]) -> list[
             advice="Ask for fewer VIFs, or for another node",
         )
     return placed
+
+
+def must_look(nics: Sequence[Nic]) -> bool:
+    """Whether it depends on a node's NICs if it can take these VIFs."""
+    return len(nics) > 1 or any(nic.on is not None for nic in nics)
 
 
 def room_on(ports: Sequence[Port], groups: Sequence[PortGroup], *, named: Iterable[str] = ()) -> int:
@@ -175,7 +233,8 @@ def room_on(ports: Sequence[Port], groups: Sequence[PortGroup], *, named: Iterab
 
 def why_no_room(run: Run, node: Node, nics: Sequence[Nic]) -> str | None:
     """Why the node cannot take these NICs of a request, before any of them is planned; None if it can."""
-    ports, groups = run.ironic.ports(node.uuid), run.ironic.port_groups(node.uuid)
+    there = nics_of(run, node)
+    ports, groups = there.ports, there.groups
     names = {name for group in groups for name in (group.uuid, group.name, group.address)}
     names |= {name for port in ports for name in (port.uuid, port.name, port.address)}
     missing = [nic.on for nic in nics if nic.on is not None and not {nic.on, nic.on.lower()} & names]
@@ -192,7 +251,7 @@ def words_for_room(ports: Sequence[Port], groups: Sequence[PortGroup]) -> str:
     return f"{words}, and the {bonded} NICs in bonds take no VIFs of their own" if bonded else words
 
 
-def _placed(node: Node, nic: Nic, vif: PlannedVif, ports: list[Port], groups: list[PortGroup]) -> PlannedVif:
+def _placed(node: Node, nic: Nic, vif: PlannedVif, ports: Sequence[Port], groups: Sequence[PortGroup]) -> PlannedVif:
     if nic.on is None:
         return vif
     for group in groups:
@@ -253,6 +312,7 @@ def create(run: Run, planned: Sequence[PlannedVif], name: str, *, first: int = 0
                 instance_uuid=str(run.instance_uuid),
                 name=f"{name}-{number}",
                 network_id=vif.network_id,
+                node_uuid=run.node.uuid,
                 fixed_ips=vif.fixed_ips,
                 security_group_ids=vif.security_group_ids,
             )
@@ -261,25 +321,53 @@ def create(run: Run, planned: Sequence[PlannedVif], name: str, *, first: int = 0
     return created
 
 
-def plug(run: Run, vifs: Sequence[tuple[PlannedVif, str]]) -> None:
-    """Ironic lists every one of the VIFs.
+def _may_be_anywhere(placed: tuple[PlannedVif, str]) -> bool:
+    return placed[0].port_uuid is None and placed[0].port_group_uuid is None
+
+
+def plug(run: Run, vifs: Sequence[tuple[PlannedVif, str]]) -> Nics:
+    """Ironic shows every one of the VIFs on a NIC; says on which. Those with a NIC of their own come before the others.
 
     Raises:
-        InterfaceFailed: Ironic refuses one, or takes it and does not list it.
+        InterfaceFailed: Ironic refuses one, or takes it and does not show it.
+    """
+    ask(run, vifs)
+    return must_be_on(run, {vif_id: f"the VIF on {vif.words}" for vif, vif_id in vifs})
+
+
+def ask(run: Run, vifs: Sequence[tuple[PlannedVif, str]]) -> None:
+    """Ironic has taken every one of the VIFs.
+
+    Raises:
+        InterfaceFailed: it refuses one.
+    """
+    for vif, vif_id in sorted(vifs, key=_may_be_anywhere):
+        run.ironic.attach_vif(run.node.uuid, vif_id, port_uuid=vif.port_uuid, port_group_uuid=vif.port_group_uuid)
+
+
+def must_be_on(run: Run, vifs: Mapping[str, str]) -> Nics:
+    """The node's NICs and bonds, which have all of the VIFs.
+
+    Args:
+        run: the operation.
+        vifs: their ids, and what a person calls them.
+
+    Raises:
+        InterfaceFailed: one of them is on no NIC.
     """
     if not vifs:
-        return
-    for vif, vif_id in vifs:
-        run.ironic.attach_vif(run.node.uuid, vif_id, port_uuid=vif.port_uuid, port_group_uuid=vif.port_group_uuid)
-    listed = run.ironic.vifs(run.node.uuid)
-    for vif, vif_id in vifs:
-        if vif_id not in listed:
+        return Nics((), ())
+    nics = _with_vifs(run)
+    plugged = set(nics.vif_ids)
+    for vif_id, words in vifs.items():
+        if vif_id not in plugged:
             raise InterfaceFailed(
-                f"the VIF on {vif.words} is not plugged, although Ironic took it",
+                f"{words} is not plugged, although Ironic took it",
                 reason=f"node {run.node.label} has the network interface {run.node.network_interface!r}",
                 advice="VIFs need `flat` or `neutron`",
                 node_uuid=run.node.uuid,
             )
+    return nics
 
 
 def marked(mark: Mapping[str, Any] | None) -> dict[str, str]:
@@ -287,9 +375,19 @@ def marked(mark: Mapping[str, Any] | None) -> dict[str, str]:
     return {str(vif): str(kind) for vif, kind in as_mapping(as_mapping(mark).get("vifs")).items()}
 
 
+def on_node(run: Run, mark: Mapping[str, Any] | None) -> dict[str, str]:
+    """The VIFs that the mark names; or, where it was written before they were known, all that are on the node by now.
+
+    The claim has seen to it that there was none before.
+    """
+    if mark is None or "vifs" in mark or run.node.instance_uuid != mark.get("instance_uuid"):
+        return marked(mark)
+    return dict.fromkeys(run.ironic.vifs(run.node.uuid), GIVEN)
+
+
 def ours(run: Run, mark: Mapping[str, Any] | None) -> dict[str, str]:
-    """Every VIF that is ours to unplug: those that the mark names, and those that Neutron says we created."""
-    known = marked(mark)
+    """Every VIF that is ours to unplug: those that belong to the mark, and those that Neutron says we created."""
+    known = on_node(run, mark)
     if run.has_neutron and run.instance_uuid is not None:
         known |= {
             port.id: CREATED
@@ -303,14 +401,21 @@ def unplug(run: Run, vif_ids: Iterable[str]) -> None:
     """Ironic lists none of these VIFs on the node. Those that it did not list are left alone.
 
     Raises:
-        InterfaceFailed: Ironic does not let one go.
+        InterfaceFailed: Ironic does not let one go; the others are gone.
     """
     wanted = set(vif_ids)
     if not wanted:
         return
-    for vif_id in run.ironic.vifs(run.node.uuid):
-        if vif_id in wanted:
-            run.ironic.detach_vif(run.node.uuid, vif_id)
+    unplug_these(run, [vif_id for vif_id in run.ironic.vifs(run.node.uuid) if vif_id in wanted])
+
+
+def unplug_these(run: Run, plugged: Iterable[str]) -> None:
+    """Ironic lists none of these VIFs on the node, which it listed a moment ago.
+
+    Raises:
+        InterfaceFailed: Ironic does not let one go; the others are gone.
+    """
+    for_each(lambda vif_id: run.ironic.detach_vif(run.node.uuid, vif_id), plugged)
 
 
 def delete_created(
@@ -325,51 +430,64 @@ def delete_created(
     """
     if not run.has_neutron or run.instance_uuid is None:
         return
-    for vif_id, kind in ours(run, mark).items():
-        if kind == CREATED and only(vif_id):
-            run.neutron.delete_port(vif_id)
+    created = [vif_id for vif_id, kind in ours(run, mark).items() if kind == CREATED and only(vif_id)]
+    for_each(lambda vif_id: run.neutron.delete_port(vif_id), created)
+    if created and run.has_node:
+        # Another may have plugged one after we looked. Without its port nobody could tell any more whose it was.
+        unless_deleted(lambda again: unplug(again, created))(run)
 
 
-def refuse_leftovers(run: Run, expected: Iterable[str]) -> None:
-    """The node has no VIF but the expected ones; those that a former instance of ours left are unplugged.
+def left_by_former(run: Run, expected: Iterable[str], former: Mapping[str, Any] | None) -> list[str]:
+    """The VIFs that a former instance of ours has left on the node, which has no others but the expected ones.
+
+    Args:
+        run: the operation.
+        expected: the VIFs that may be there already.
+        former: our mark as it was before the claim.
 
     Raises:
         NodeUnavailable: it has a VIF of somebody else's.
     """
-    former = run.node.any_mark
-    left_by_us = marked(former) if former is not None and former.get("instance_uuid") != run.instance_uuid else {}
-    for vif_id in set(run.ironic.vifs(run.node.uuid)) - set(expected):
-        if vif_id not in left_by_us:
-            raise NodeUnavailable(
-                f"node {run.node.label} has VIF {vif_id} of somebody else",
-                reason="an instance on it would be wired to another tenant's network",
-                advice=f"See whose it is, then `baremetal node vif detach {run.node.uuid} {vif_id}`",
-                node_uuid=run.node.uuid,
-            )
-        run.ironic.detach_vif(run.node.uuid, vif_id)
+    there = set(run.ironic.vifs(run.node.uuid)) - set(expected)
+    for vif_id in there - marked(former).keys():
+        raise NodeUnavailable(
+            f"node {run.node.label} has VIF {vif_id} of somebody else",
+            reason="an instance on it would be wired to another tenant's network",
+            advice=f"See whose it is, then `baremetal node vif detach {run.node.uuid} {vif_id}`",
+            node_uuid=run.node.uuid,
+        )
+    return sorted(there)
 
 
-def describe(run: Run, node: Node) -> list[PluggedVif]:
-    """The VIFs on the node, with what Ironic and Neutron tell of them."""
-    try:
-        vif_ids = run.ironic.vifs(node.uuid)
-    except NotFound:
-        return []
-    if not vif_ids:
-        return []
+def describe(run: Run, node: Node, nics: Nics | None = None) -> list[PluggedVif]:
+    """The VIFs on the node, with what Ironic and Neutron tell of them.
+
+    Args:
+        run: the operation.
+        node: the node.
+        nics: its NICs and bonds, where they were just read.
+    """
+    if nics is None:
+        try:
+            nics = nics_of(run, node)
+        except NotFound:
+            return []
     on: dict[str, tuple[str, bool]] = {}
-    for port in run.ironic.ports(node.uuid):
+    for port in nics.ports:
         if port.vif_id is not None:
             on[port.vif_id] = (port.name or port.address, False)
-    for group in run.ironic.port_groups(node.uuid):
+    for group in nics.groups:
         if group.vif_id is not None:
             on[group.vif_id] = (group.name or group.address or group.uuid, True)
-    ports = {port.id: port for port in run.neutron.ports(vif_ids)} if run.has_neutron else {}
-    names = {network.id: network.name for network in run.neutron.networks()} if ports else {}
+    if not on:
+        return []
+    ports = {port.id: port for port in run.neutron.ports(list(on))} if run.has_neutron else {}
+    on_networks = {port.network_id for port in ports.values()}
+    names = {network.id: network.name for network in run.neutron.networks(on_networks)} if ports else {}
     kinds = marked(node.mark)
     if node.instance_uuid is not None:
         kinds |= {port.id: CREATED for port in ports.values() if port.was_created_for(node.instance_uuid)}
-    return [_described(vif_id, ports.get(vif_id), on.get(vif_id), names, kinds.get(vif_id)) for vif_id in vif_ids]
+    return [_described(vif_id, ports.get(vif_id), place, names, kinds.get(vif_id)) for vif_id, place in on.items()]
 
 
 def unplugged(run: Run, node: Node, plugged: Iterable[PluggedVif]) -> list[PluggedVif]:
@@ -398,16 +516,21 @@ def _described(
         on=place,
         is_bond=is_bond,
         created=kind == CREATED,
-        is_bound=port.vif_type not in _UNBOUND,
+        is_bound=port.vif_type not in UNBOUND,
     )
 
 
-def on_nics(run: Run, vif_ids: Sequence[str]) -> list[VifOnNic]:
-    """The VIFs as the network data of a config drive needs them, in the given order, trunks' sub-ports behind theirs."""
+def on_nics(run: Run, vif_ids: Sequence[str], there: Nics) -> list[VifOnNic]:
+    """The VIFs as the network data of a config drive needs them, in the given order, trunks' sub-ports behind theirs.
+
+    Args:
+        run: the operation.
+        vif_ids: which.
+        there: the node's NICs and bonds, with the VIFs plugged.
+    """
     if not vif_ids:
         return []
-    ports = run.ironic.ports(run.node.uuid)
-    nics = _nics(ports, run.ironic.port_groups(run.node.uuid))
+    nics = _nics(there)
     vifs = {port.id: port for port in run.neutron.ports(vif_ids)}
     riders: dict[str, list[tuple[NeutronPort, int]]] = {}
     for vif in vifs.values():
@@ -419,7 +542,8 @@ def on_nics(run: Run, vif_ids: Sequence[str]) -> list[VifOnNic]:
         subnet.id: subnet
         for subnet in run.neutron.subnets([address.subnet_id for vif in everything for address in vif.fixed_ips])
     }
-    mtus = {network.id: network.mtu for network in run.neutron.networks()}
+    on_networks = {vif.network_id for vif in everything}
+    mtus = {network.id: network.mtu for network in run.neutron.networks(on_networks)}
     placed: list[VifOnNic] = []
     for vif_id in vif_ids:
         if vif_id not in vifs or vif_id not in nics:
@@ -431,15 +555,14 @@ def on_nics(run: Run, vif_ids: Sequence[str]) -> list[VifOnNic]:
     return placed
 
 
-def _nics(ports: Iterable[Port], groups: Iterable[PortGroup]) -> dict[str, NicPort | NicPortGroup]:
-    ports = list(ports)
+def _nics(there: Nics) -> dict[str, NicPort | NicPortGroup]:
     nics: dict[str, NicPort | NicPortGroup] = {
-        port.vif_id: NicPort(port.address) for port in ports if port.vif_id is not None
+        port.vif_id: NicPort(port.address) for port in there.ports if port.vif_id is not None
     }
-    for group in groups:
+    for group in there.groups:
         if group.vif_id is not None:
             nics[group.vif_id] = NicPortGroup(
-                members=tuple(port.address for port in ports if port.portgroup_uuid == group.uuid),
+                members=tuple(port.address for port in there.ports if port.portgroup_uuid == group.uuid),
                 mode=group.mode,
                 properties=group.properties,
                 address=group.address,

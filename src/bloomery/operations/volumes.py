@@ -8,13 +8,13 @@ from ipaddress import ip_address
 from typing import Any
 from uuid import uuid4
 
-from bloomery.engine import Step
-from bloomery.errors import InvalidRequest, NodeUnavailable, NotFound
+from bloomery.engine import Step, for_each
+from bloomery.errors import InvalidRequest, NodeTakenAway, NodeUnavailable, NotFound
 from bloomery.ironic import Node, VolumeTarget
 from bloomery.ironic.models import MARK
 from bloomery.operations import power
 from bloomery.operations.request import Volume
-from bloomery.operations.run import Options, Run, Services, as_mapping, carry_out
+from bloomery.operations.run import Options, Run, Services, as_mapping, carry_out, unless_deleted
 
 # Parts of other operations
 
@@ -39,7 +39,7 @@ def add(run: Run, targets: Mapping[str, Volume]) -> None:
             volume_type=volume.volume_type,
             boot_index=volume.boot_index,
             properties=volume.properties,
-            extra={MARK: {"instance_uuid": run.instance_uuid}},
+            extra={MARK: {"instance_uuid": run.instance_uuid, **run.managed_by}},
         )
 
 
@@ -53,8 +53,7 @@ def remove(run: Run, mark: Mapping[str, Any] | None, *, volume_ids: Collection[s
     left = [target for target in there if target.uuid in ours or target.volume_id in volume_ids]
     if left and run.ironic.node(run.node.uuid).is_on:
         power.switch_off(run)
-    for target in left:
-        run.ironic.remove_volume_target(run.node.uuid, target.uuid)
+    for_each(lambda target: run.ironic.remove_volume_target(run.node.uuid, target.uuid), left)
 
 
 # Connector
@@ -142,6 +141,7 @@ def _note_volume(run: VolumeRun) -> None:
     _set_marked(run, {**marked(run.node.mark), run.target_uuid: run.volume.volume_id})
 
 
+@unless_deleted
 def _forget_volume(run: VolumeRun) -> None:
     """The mark does not name the target."""
     left = {uuid: volume for uuid, volume in marked(run.node.mark).items() if uuid != run.target_uuid}
@@ -165,6 +165,7 @@ def _add_target(run: VolumeRun) -> None:
     add(run, {run.target_uuid: run.volume})
 
 
+@unless_deleted
 def _remove_target(run: VolumeRun) -> None:
     """The node does not have the volume."""
     if any(target.uuid == run.target_uuid for target in run.ironic.volume_targets(run.node.uuid)):
@@ -200,7 +201,14 @@ def attach(services: Services, node: Node, volume: Volume, options: Options) -> 
     _check_off(node)
     (run.target_uuid,) = numbered([volume])
     carry_out(ADD_VOLUME, run)
-    return next(target for target in run.ironic.volume_targets(node.uuid) if target.uuid == run.target_uuid)
+    added = next((target for target in run.ironic.volume_targets(node.uuid) if target.uuid == run.target_uuid), None)
+    if added is None:
+        raise NodeTakenAway(
+            f"volume {volume.volume_id} was added to node {node.label}, and is not there any more",
+            reason="somebody has removed it, or taken the node away",
+            node_uuid=node.uuid,
+        )
+    return added
 
 
 def detach(services: Services, node: Node, volume_id: str, options: Options) -> None:

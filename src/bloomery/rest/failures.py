@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType
 
+from bloomery.plain import clipped, visible
+
 
 class Failure(Enum):
     """How a single request failed."""
 
     UNREACHED = auto()
     """It never arrived: connection refused, no route, no such name, no TLS."""
+    UNTRUSTED = auto()
+    """It never arrived: nobody we trust vouches for who is there."""
     LOST = auto()
     """It may have arrived and taken effect: connection reset, no answer in time."""
     GARBLED = auto()
@@ -81,10 +85,10 @@ class RequestFailure(Exception):
         request_id: str | None = None,
         may_arrive_yet: bool = False,
     ) -> None:
-        super().__init__(reason)
+        super().__init__(visible(reason))
         self.failure = failure
         self.status = status
-        self.reason = reason
+        self.reason = clipped(reason)
         self.request_id = request_id
         self.may_arrive_yet = may_arrive_yet
         self.times = 1
@@ -109,6 +113,8 @@ POLICY: Mapping[Failure, Mapping[Kind, Rule]] = MappingProxyType(
         for failure, rules in {
             #                 a read       a look-up    a write
             _F.UNREACHED:    (_AGAIN,     _AGAIN,     _AGAIN),
+            # Who is there does not change by asking; and what is sent may be what somebody in between waits for.
+            _F.UNTRUSTED:    (_GIVE_UP,   _GIVE_UP,   _GIVE_UP),
             _F.LOST:         (_AGAIN,     _AGAIN,     _READ_BACK),
             _F.GARBLED:      (_FEW,       _FEW,       _READ_BACK_FEW),
             _F.CONFLICT:     (_AGAIN,     _AGAIN,     _READ_BACK),

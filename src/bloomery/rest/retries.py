@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -18,9 +17,10 @@ from bloomery.errors import (
     ServiceUnavailable,
     UnexpectedReply,
 )
+from bloomery.plain import logger
 from bloomery.rest.failures import POLICY, Decision, Failure, Kind, RequestFailure
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 T = TypeVar("T")
 
@@ -108,6 +108,12 @@ def translated(service: str, doing: str, problem: RequestFailure) -> BloomeryErr
     match problem.failure:
         case Failure.UNREACHED | Failure.LOST:
             return ServiceUnavailable(f"{service} cannot be reached, {doing}", **where)
+        case Failure.UNTRUSTED:
+            return UnexpectedReply(
+                f"{service} cannot be trusted, {doing}",
+                advice="Name the file with the CA that vouches for it: `cacert` in clouds.yaml, OS_CACERT or --os-cacert",
+                **where,
+            )
         case Failure.OVERLOADED | Failure.BROKEN:
             return ServiceUnavailable(f"{service} fails, {doing}", **where)
         case Failure.GARBLED:

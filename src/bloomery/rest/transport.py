@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
+import re
 import ssl
 import threading
 import time
@@ -18,17 +18,21 @@ import urllib3
 from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1.adapter import Adapter
 
+from bloomery.plain import logger
 from bloomery.rest.failures import Failure, RequestFailure
+from bloomery.rest.timely import make_timely, whole_answers_by
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 60.0
 _PIECE_BYTES = 1 << 16
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 REPLY_LIMIT_BYTES = 256 * 1024 * 1024
 """A reply larger than this is not what we asked for: a thousand nodes in full detail are some 20 MiB."""
+REFUSAL_LIMIT_BYTES = 1024 * 1024
+"""Of a refusal no more than this is read, for its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,15 @@ class Transport:
         self._any = threading.BoundedSemaphore(connections)
         self._bulk = threading.BoundedSemaphore(max(1, connections // 2))
         self._root: str | None = None
+        for way in getattr(getattr(adapter.session, "session", None), "adapters", {}).values():
+            make_timely(way)
+        if not self.is_verified:
+            log.warning("the certificate of %s is not checked: whoever answers gets what is sent", service)
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the service has to prove who it is, where it is spoken to over TLS."""
+        return getattr(self.adapter.session, "verify", True) is not False
 
     @property
     def root(self) -> str:
@@ -156,34 +169,38 @@ class Transport:
         with _place(self._any, ends_at):
             started = time.monotonic()
             left_s = max(0.001, ends_at - started)
-            response = self._authenticated(
-                self.adapter.session.request,
-                url,
-                method,
-                json=body,
-                params=query,
-                headers={"Accept": "application/json", **self.headers, **(headers or {})},
-                auth=self.adapter.auth,
-                user_agent="bloomery",
-                raise_exc=False,
-                connect_retries=0,
-                status_code_retries=0,
-                redirect=False,
-                # keystoneauth would write request bodies, and with them passwords and config drives, to its debug log.
-                log=False,
-                stream=True,
-                timeout=(min(CONNECT_TIMEOUT_S, left_s), min(READ_TIMEOUT_S, left_s)),
-            )
+            with whole_answers_by(ends_at), _only_the_last_is_open() as answers:
+                response = self._authenticated(
+                    self.adapter.session.request,
+                    url,
+                    method,
+                    json=body,
+                    params=query,
+                    headers={"Accept": "application/json", **self.headers, **(headers or {})},
+                    auth=self.adapter.auth,
+                    user_agent="bloomery",
+                    raise_exc=False,
+                    connect_retries=0,
+                    status_code_retries=0,
+                    redirect=False,
+                    # keystoneauth would write request bodies, and with them passwords and config drives, to its debug log.
+                    log=False,
+                    stream=True,
+                    hooks={"response": lambda answer, **_: answers.append(answer)},
+                    timeout=(min(CONNECT_TIMEOUT_S, left_s), left_s),
+                )
             with response:
-                content = _read(response, ends_at, self.reply_limit_bytes)
+                is_refused = response.status_code >= 300
+                limit_bytes = REFUSAL_LIMIT_BYTES if is_refused else self.reply_limit_bytes
+                content = _read(response, ends_at, limit_bytes, all_or_nothing=is_refused)
             log.debug(
                 "%s %s -> %s in %.0f ms", method, response.url, response.status_code, (time.monotonic() - started) * 1e3
             )
-        request_id = response.headers.get("X-OpenStack-Request-Id") or response.headers.get("Openstack-Request-Id")
-        if response.status_code >= 300:
+        request_id = _request_id(response.headers)
+        if is_refused:
             raise RequestFailure(
                 _failure_of(response.status_code),
-                _words(content) or f"HTTP status {response.status_code}",
+                words_of(content) or f"HTTP status {response.status_code}",
                 status=response.status_code,
                 request_id=request_id,
             )
@@ -233,19 +250,47 @@ def _place(places: threading.Semaphore, ends_at: float) -> Iterator[None]:
         places.release()
 
 
-def _read(response: requests.Response, ends_at: float, limit_bytes: int) -> bytes:
-    """The body, if it comes whole, in time, and in bounds."""
+def _request_id(headers: Mapping[str, str]) -> str | None:
+    """By what the request is found in the service's logs; not what could not be that."""
+    found = headers.get("X-OpenStack-Request-Id") or headers.get("Openstack-Request-Id") or ""
+    return found if _REQUEST_ID.fullmatch(found) else None
+
+
+@contextmanager
+def _only_the_last_is_open() -> Iterator[list[requests.Response]]:
+    """Of the answers that came within the block, the last is open, or none if the block fails.
+
+    keystoneauth sends a request again when its token was refused, and forgets the refusal, whose connection would stay
+    open until it is collected as garbage.
+    """
+    answers: list[requests.Response] = []
+    try:
+        yield answers
+    except BaseException:
+        for answer in answers:
+            answer.close()
+        raise
+    for answer in answers[:-1]:
+        answer.close()
+
+
+def _read(response: requests.Response, ends_at: float, limit_bytes: int, *, all_or_nothing: bool = False) -> bytes:
+    """The body, if it comes whole, in time, and in bounds; or, where that will do, none."""
     parts: list[bytes] = []
     size = 0
     try:
         for part in _pieces(response):
             parts.append(part)
             size += len(part)
+            if size > limit_bytes and all_or_nothing:
+                return b""
             if size > limit_bytes:
                 raise RequestFailure(Failure.GARBLED, f"the answer is larger than {limit_bytes} bytes")
             if time.monotonic() > ends_at:
                 raise RequestFailure(Failure.LOST, "the answer did not come whole in time")
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as problem:
+        if time.monotonic() > ends_at:
+            raise RequestFailure(Failure.LOST, "the answer did not come whole in time") from problem
         raise RequestFailure(Failure.GARBLED, f"the answer broke off ({_innermost(problem)})") from problem
     return b"".join(parts)
 
@@ -277,15 +322,17 @@ def _failure_of(status: int) -> Failure:
 
 def _kind_of_break(problem: BaseException) -> Failure:
     """Whether a connection broke before the request was sent, told by the types in the chain of causes."""
+    chain = _chain(problem)
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain):
+        return Failure.UNTRUSTED
     before = (
         urllib3.exceptions.NewConnectionError,
         urllib3.exceptions.ConnectTimeoutError,
         requests.exceptions.ConnectTimeout,
-        # Other failures of TLS may come after the request, too.
-        ssl.SSLCertVerificationError,
         ConnectionRefusedError,
     )
-    return Failure.UNREACHED if any(isinstance(cause, before) for cause in _chain(problem)) else Failure.LOST
+    # Failures of TLS that are not about the certificate may come after the request, too.
+    return Failure.UNREACHED if any(isinstance(cause, before) for cause in chain) else Failure.LOST
 
 
 _NO_ANSWER = (urllib3.exceptions.ReadTimeoutError, requests.exceptions.ReadTimeout)
@@ -310,7 +357,7 @@ def _innermost(problem: BaseException) -> str:
     return str(_chain(problem)[-1]) or type(problem).__name__
 
 
-def _words(content: bytes) -> str:
+def words_of(content: bytes) -> str:
     """The message in an error's body, as Ironic and Neutron wrap it; of other bodies the first line."""
     try:
         decoded = json.loads(content)

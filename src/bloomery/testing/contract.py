@@ -29,7 +29,7 @@ from bloomery.errors import (
     NodeUnavailable,
 )
 from bloomery.ironic import Allocation, Ironic, Node, VolumeTarget
-from bloomery.ironic.models import FLEET_FIELDS, MARK, WATCH_FIELDS
+from bloomery.ironic.models import FLEET_FIELDS, GUARD, MARK, WATCH_FIELDS
 from bloomery.neutron import Neutron
 from bloomery.rest.failures import Failure, RequestFailure
 from bloomery.rest.transport import Reply, Transport
@@ -418,6 +418,17 @@ def check_a_claim_puts_instance_and_mark_on_the_node(bench: Bench) -> None:
     node = bench.claimed()
     now = bench.node
     _holds(now.instance_uuid == node.instance_uuid and now.mark == node.mark != None, f"the node has {now}")  # noqa: E711
+
+
+def check_a_node_that_lost_our_mark_is_not_changed_for_our_instance(bench: Bench) -> None:
+    instance_uuid = str(uuid.uuid4())
+    mark = {"instance_uuid": instance_uuid, GUARD: {instance_uuid: True}}
+    claimed = bench.ironic.claim(bench.node, instance_uuid, mark)
+    marked: list[dict[str, object]] = [{"op": "add", "path": f"/extra/{MARK}", "value": {"of": "somebody else"}}]
+    bench.ironic.update(Node(uuid=claimed.uuid), marked, is_so=lambda now: now.mark is None, doing="marking it anew")
+    with _refused(NodeTakenAway):
+        bench.ironic.update(claimed, _extra("late"), is_so=_has_extra("late"), doing="changing it too late")
+    _holds(_CHANGED not in bench.node.extra, "it was changed all the same")
 
 
 def check_claiming_twice_for_one_instance_is_success(bench: Bench) -> None:
@@ -831,6 +842,7 @@ CONTRACT: tuple[Check, ...] = (
     Check(check_a_conductor_is_alive_and_serves_the_nodes_driver),
     Check(check_inventory_and_history_are_empty_or_well_formed),
     Check(check_a_claim_puts_instance_and_mark_on_the_node),
+    Check(check_a_node_that_lost_our_mark_is_not_changed_for_our_instance),
     Check(check_claiming_twice_for_one_instance_is_success),
     Check(check_claim_refuses_a_node_held_by_another),
     Check(check_a_claim_whose_reply_was_lost_is_made),

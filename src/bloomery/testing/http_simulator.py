@@ -51,16 +51,39 @@ class FaultKind(StrEnum):
     TRICKLE = "trickle"
     """Do the deed, and reply a byte at a time, with `delay_s` between two."""
 
+    @property
+    def strikes_the_reply(self) -> bool:
+        """Whether the deed is done before anything goes wrong."""
+        return self in _OF_REPLIES
+
+
+_OF_REPLIES = frozenset(
+    {
+        FaultKind.STATUS_AFTER,
+        FaultKind.LOSE_REPLY,
+        FaultKind.DELAY_REPLY,
+        FaultKind.CUT_BODY,
+        FaultKind.GARBAGE_BODY,
+        FaultKind.OTHER_SHAPE,
+        FaultKind.TRICKLE,
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault, as a hook orders it for one request."""
+    """One fault, as a hook orders it for one request.
+
+    `meanwhile` is called while the client waits: before the deed, or after it where it is the reply that suffers. It may
+    kill the client.
+    """
 
     kind: FaultKind
     status: int = 503
     delay_s: float = 0.0
     message: str = "a fault that the test ordered"
     body: str = '["another", "shape"]'
+    meanwhile: Callable[[], None] | None = None
 
 
 @dataclass(slots=True)
@@ -168,6 +191,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve_faulty(self, request: RecordedRequest, fault: Fault) -> None:
         simulator = self.server.simulator
+        if fault.meanwhile and not fault.kind.strikes_the_reply:
+            fault.meanwhile()
         if fault.kind is FaultKind.REFUSE:
             simulator.refuse_connections()
             if fault.delay_s:
@@ -188,6 +213,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(request, simulator.error(fault.status, fault.message))
             return
         response = simulator.answer(request)
+        if fault.meanwhile and fault.kind.strikes_the_reply:
+            fault.meanwhile()
         match fault.kind:
             case FaultKind.STATUS_AFTER:
                 self._send(request, simulator.error(fault.status, fault.message))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
 import sys
@@ -19,18 +20,23 @@ from bloomery.doors.cli import (
     instances,
     interfaces,
     lab,
+    leaks,
     nodes,
     power,
     rescue,
+    serve,
     volumes,
 )
 from bloomery.doors.cli.cloud import CLOUD_OPTIONS, Invocation
 from bloomery.doors.cli.exit_codes import CANCELLED, NOT_WELL, exit_code_of
-from bloomery.doors.cli.output import note, visible
+from bloomery.doors.cli.output import note
 from bloomery.doors.cli.running import report
 from bloomery.errors import BloomeryError
+from bloomery.plain import visible
+from bloomery.secret import keep_memory_private
 
 _CLOUD = "Cloud"
+_OUTPUT_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 app = typer.Typer(
     name="bloomery",
@@ -39,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for part in (deploying, instances, rescue, power, console, interfaces, volumes, nodes, doctor):
+for part in (deploying, instances, rescue, power, console, interfaces, volumes, nodes, doctor, leaks, serve):
     app.add_typer(part.app)
 app.add_typer(lab.app)
 
@@ -51,6 +57,8 @@ def _root(ctx: typer.Context, **given: str | bool | None) -> None:
     is_debugging, is_verbose = bool(given.pop("debug")), bool(given.pop("verbose"))
     invocation.is_debugging = is_debugging
     invocation.use_lab = bool(given.pop("lab"))
+    service = given.pop("service")
+    invocation.service = str(service) if service else None
     invocation.options = {name: value for name, value in given.items() if value is not None}
     _log_to_stderr(logging.DEBUG if is_debugging else logging.INFO if is_verbose else None)
 
@@ -79,6 +87,18 @@ _root.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [
         inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
         _flag("lab", "Work on the lab of this folder."),
+        _parameter(
+            "service",
+            str | None,
+            None,
+            typer.Option(
+                "--service",
+                metavar="URL",
+                envvar="BLOOMERY_SERVICE",
+                show_default=False,
+                help="Work through a service (`bloomery serve`), instead of on Ironic.",
+            ),
+        ),
         _flag("verbose", "Tell what is done.", "-v"),
         _flag("debug", "Tell everything but secrets, and show tracebacks."),
         _parameter(
@@ -115,11 +135,12 @@ class _Lines(logging.Formatter):
 def _log_to_stderr(level: int | None) -> None:
     """What Bloomery logs from this level on is on stderr, and nothing else is."""
     logging.getLogger().handlers = [logging.NullHandler()]
+    logger = logging.getLogger("bloomery")
+    logger.handlers = []
     if level is None:
         return
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("bloomery")
     logger.handlers = [handler]
     logger.setLevel(level)
 
@@ -129,6 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     Global options may stand before or behind the command, as with the openstack command.
     """
+    if arguments is None:
+        keep_memory_private()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -149,7 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if invocation.is_debugging:
             note("".join(traceback.format_exception(bug)))
         typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-        note(f"Bloomery has a bug here: {type(bug).__name__}: {bug}. `--debug` shows where; please report it")
+        if isinstance(bug, OSError) and bug.errno in _OUTPUT_IS_FULL:
+            note(f"what was to be shown could not be written: {bug.strerror}. What had been done before stands")
+        else:
+            note(f"Bloomery has a bug here: {type(bug).__name__}: {bug}. `--debug` shows where; please report it")
         sys.exit(NOT_WELL)
     sys.exit(0)
 
@@ -163,7 +189,9 @@ def _global_options_first(parameters: Sequence[object], given: list[str]) -> lis
         if not any(name.startswith("--os-") for name in names):
             # --help and completion belong to where they stand.
             names = [
-                name for name in names if name in ("--lab", "--insecure", "--verify", "--debug", "--verbose", "-v")
+                name
+                for name in names
+                if name in ("--lab", "--service", "--insecure", "--verify", "--debug", "--verbose", "-v")
             ]
         (alone if getattr(parameter, "is_flag", False) else with_value).update(names)
     front: list[str] = []

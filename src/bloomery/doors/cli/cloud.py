@@ -12,9 +12,13 @@ from types import MappingProxyType
 import typer
 
 from bloomery import lab
+from bloomery.doors.cli.output import note
+from bloomery.doors.http.client import connect as connect_to_service
 from bloomery.errors import BloomeryError, InvalidRequest
 from bloomery.library import Bloomery, connect
+from bloomery.secret import Secret
 
+SERVICE_USER, SERVICE_PASSWORD = "BLOOMERY_SERVICE_USER", "BLOOMERY_SERVICE_PASSWORD"
 FIRST_ANSWER_S = 5.0
 """How long somebody at a terminal wants to wait for a service that is not there."""
 
@@ -60,11 +64,13 @@ class Invocation:
     Attributes:
         options: the `--os-*` options that were given, named as openstacksdk has them.
         use_lab: whether to work on the lab of this folder.
+        service: the address of a service to work through, instead of on Ironic.
         is_debugging: whether a traceback is shown, and everything logged.
     """
 
     options: Mapping[str, str | bool] = field(default_factory=dict)
     use_lab: bool = False
+    service: str | None = None
     is_debugging: bool = False
 
     @cached_property
@@ -74,10 +80,15 @@ class Invocation:
         Raises:
             BloomeryError: there is none.
         """
+        if self.service is not None:
+            return self._through_service(self.service)
         if self.use_lab:
             return _connect_to_lab()
         try:
-            return connect(options=Namespace(**self.options), timeout_s=FIRST_ANSWER_S)
+            api = connect(options=Namespace(**self.options), timeout_s=FIRST_ANSWER_S)
+            if not api.services.ironic.transport.is_verified:
+                note("warning: certificates are not checked: whoever answers gets what is sent, passwords too")
+            return api
         except InvalidRequest as problem:
             if not self.names_cloud and lab.status().is_up:
                 raise InvalidRequest(
@@ -86,6 +97,20 @@ class Invocation:
                     advice="A lab is up here: `bloomery --lab …` works on it",
                 ) from problem
             raise
+
+    def _through_service(self, url: str) -> Bloomery:
+        """The connection through a service: with the password or the token of the environment, as it asks for."""
+        user, password = os.environ.get(SERVICE_USER), os.environ.get(SERVICE_PASSWORD)
+        given = self.options.get("os_token")
+        token = given if isinstance(given, str) else os.environ.get("OS_TOKEN")
+        verify = self.options.get("os_cacert") or os.environ.get("OS_CACERT") or not self.options.get("insecure", False)
+        return connect_to_service(
+            url,
+            user=user,
+            password=Secret(password) if password is not None else None,
+            token=Secret(token) if token is not None else None,
+            verify=verify if isinstance(verify, bool) else str(verify),
+        )
 
     @property
     def names_cloud(self) -> bool:

@@ -9,9 +9,10 @@ from typing import Any
 import typer
 
 from bloomery.deadline import Cancellation
-from bloomery.doors.cli.output import Format, Shape, fields_of, note, print_rows, visible
+from bloomery.doors.cli.output import Format, Shape, fields_of, note, print_rows
 from bloomery.library import Bloomery
 from bloomery.operations.run import OnProgress, ignore
+from bloomery.plain import visible
 from bloomery.rehearsal import RehearsedCall
 
 _COLUMNS = ("instance", "service", "method", "path", "body")

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -43,11 +44,16 @@ class Durations:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # A file of its own for each writer, readable by its owner only, and in place at once.
             descriptor, draft = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)
+        except OSError:
+            return
+        try:
             with os.fdopen(descriptor, "w") as file:
                 json.dump(known, file)
             os.replace(draft, self.path)
         except OSError:
-            return
+            # On a disk that is full each deploy would leave one otherwise.
+            with suppress(OSError):
+                os.unlink(draft)
 
     def _read(self) -> dict[str, list[float]]:
         try:

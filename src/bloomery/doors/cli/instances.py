@@ -25,13 +25,13 @@ from bloomery.doors.cli.output import (
     note,
     print_fields,
     print_rows,
-    visible,
 )
 from bloomery.doors.cli.running import Task, carry_out
 from bloomery.errors import BloomeryError
 from bloomery.library import Bloomery
 from bloomery.operations.instances import Instance, Manager
 from bloomery.operations.run import OnProgress
+from bloomery.plain import visible
 
 app = typer.Typer()
 

@@ -1,6 +1,7 @@
 """`bloomery lab`: a real Ironic on this machine, up and down by one command each."""
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,12 +37,18 @@ def up(
     kind: Annotated[lab.Kind, typer.Option(help="What drives the nodes.")] = lab.Kind.REDFISH,
     deploy_seconds: Annotated[int, typer.Option(help="How long writing an image takes.", min=0)] = 0,
     network: Annotated[bool, typer.Option(help="With Neutron, or without.")] = True,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="With `bloomery serve` in front, until the lab goes down.")
+    ] = False,
     state: StateOption = None,
 ) -> None:
     """Bring a lab up; it stays until `down`."""
     console, started = Console(stderr=True, highlight=False), time.monotonic()
     with _plain_errors(console):
-        options = lab.Options(nodes=nodes, kind=kind, deploy_seconds=deploy_seconds, network=network)
+        companion = _service_in(state or lab.default_state()) if serve else ()
+        options = lab.Options(
+            nodes=nodes, kind=kind, deploy_seconds=deploy_seconds, network=network, companion=companion
+        )
         with console.status("starting") as spinner:
 
             def show(doing: str) -> None:
@@ -52,6 +59,12 @@ def up(
             it = lab.up(options, state, progress=show)
     console.print(f"[green]up[/] after {time.monotonic() - started:.1f} s, in {escape(str(it.state))}")
     _show(it)
+
+
+def _service_in(state: Path) -> tuple[str, ...]:
+    """The command line of a service whose log lies with the lab."""
+    module = "bloomery.doors.cli.app"
+    return (sys.executable, "-m", module, "serve", "--port", "{port}", "--state", str(state.absolute() / "service"))
 
 
 @app.command()
@@ -128,6 +141,7 @@ def _show(it: lab.Lab) -> None:
         ("images", it.images_url),
         ("BMCs", it.bmc_url),
         ("machines", it.agent_url and f"{it.agent_url}/machines"),
+        ("service", it.companion_url),
     ):
         if url:
             table.add_row(name, url)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bloomery.errors import InvalidRequest
+from bloomery.plain import is_obeyed, visible
 
 Row = Mapping[str, object]
 
@@ -38,32 +38,6 @@ _STYLES = {
     "service failed": "red",
 }
 _COLOURED = ("state", "verdict")
-
-
-# What may reach a terminal
-
-
-def visible(text: str, *, keep_lines: bool = False) -> str:
-    """The text with every character spelled out that a terminal would obey instead of show.
-
-    Those are control characters, with them the escape sequences, and the invisible ones that change the order of others.
-
-    Args:
-        text: from outside.
-        keep_lines: whether it may have several lines.
-    """
-    return "".join(
-        _spelled_out(character) if _is_obeyed(character) and not (keep_lines and character == "\n") else character
-        for character in text
-    )
-
-
-def _is_obeyed(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-
-
-def _spelled_out(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 # How it is wanted
@@ -195,10 +169,10 @@ def _print_data(data: object, written_as: Format) -> None:
     if written_as is Format.JSON:
         text = json.dumps(data, indent=2, ensure_ascii=False)
         # Such a character can only be within a string, where JSON has its own spelling for it.
-        text = "".join(json.dumps(char)[1:-1] if _is_obeyed(char) and char != "\n" else char for char in text)
+        text = "".join(json.dumps(char)[1:-1] if is_obeyed(char) and char != "\n" else char for char in text)
     else:
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=False)
-        if any(_is_obeyed(character) and character != "\n" for character in text):
+        if any(is_obeyed(character) and character != "\n" for character in text):
             text = yaml.safe_dump(data, sort_keys=False, allow_unicode=False, default_flow_style=False)
     typer.echo(text.rstrip("\n"))
 

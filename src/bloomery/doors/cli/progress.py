@@ -13,8 +13,9 @@ from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from bloomery.doors.cli.output import note, visible
+from bloomery.doors.cli.output import note
 from bloomery.operations.run import Progress
+from bloomery.plain import visible
 
 
 class Display:

@@ -56,7 +56,13 @@ def rescue(
     (used,) = carry_out(invocation, [task])
     if password is None:
         note("the rescue password, which is kept nowhere else:")
-        typer.echo(used.reveal())
+        try:
+            typer.echo(used.reveal())
+        except OSError:
+            note(
+                f"it could not be written, and nobody has it: `bloomery unrescue {instance}`, and another rescue gives another"
+            )
+            raise
 
 
 def _given_password(file: Path | None, *, ask: bool) -> Secret[str] | None:

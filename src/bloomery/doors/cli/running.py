@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -23,13 +22,14 @@ from bloomery.deadline import Cancellation
 from bloomery.doors.cli.cloud import Invocation
 from bloomery.doors.cli.durations import Durations
 from bloomery.doors.cli.exit_codes import CANCELLED, exit_code_of
-from bloomery.doors.cli.output import note, visible
+from bloomery.doors.cli.output import note
 from bloomery.doors.cli.progress import Display, clock, display_for_stderr
 from bloomery.errors import BloomeryError, OperationCancelled
 from bloomery.library import each
 from bloomery.operations.run import OnProgress, Progress
+from bloomery.plain import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 T = TypeVar("T")
 
@@ -71,15 +71,9 @@ def carry_out(invocation: Invocation, tasks: Sequence[Task[T]], *, at_once: int 
 
 def report(error: BloomeryError, *, label: str | None = None) -> None:
     """What went wrong is on stderr: what, why and what would be right; then where, as far as that is known."""
-    where = {
-        "node": error.node_uuid,
-        "operation": error.operation,
-        "step": error.step,
-        "request": error.request_id,
-    }
-    known = ", ".join(f"{name} {value}" for name, value in where.items() if value)
+    known = ", ".join(f"{name} {value}" for name, value in error.where.items())
     typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-    note((f"{label}: " if label else "") + visible(str(error), keep_lines=True))
+    note((f"{label}: " if label else "") + error.text)
     if known:
         note(f"  ({known})")
 

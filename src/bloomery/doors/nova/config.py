@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,38 +12,16 @@ from nova import utils
 from oslo_config import cfg
 
 from bloomery.deadline import Cancellation
+from bloomery.doors.nova.options import GROUP, OPTIONS
 from bloomery.library import Adapters, Bloomery
 from bloomery.operations.run import NOVA, OnProgress, Options, Services, ignore
+from bloomery.plain import logger
 
 CONF = nova.conf.CONF
+log = logger(__name__)
 
 LEAST_QUICK_S = 15.0
 """What a quick call may take, even where `[ironic]` says that nothing is to be repeated."""
-
-GROUP = cfg.OptGroup("bloomery", title="Options of Bloomery's driver, in addition to those of [ironic]")
-OPTIONS = [
-    cfg.IntOpt("deploy_timeout", default=7200, min=1, help="Seconds that a deploy or a rebuild may take."),
-    cfg.IntOpt("tear_down_timeout", default=3600, min=1, help="Seconds that tearing a node down may take."),
-    cfg.IntOpt("rescue_timeout", default=3600, min=1, help="Seconds that a rescue or unrescue may take."),
-    cfg.IntOpt("power_timeout", default=600, min=1, help="Seconds that changing the power of a node may take."),
-    cfg.IntOpt("claim_timeout", default=60, min=1, help="Seconds that a locked node is waited for before another is."),
-    cfg.IntOpt("connections", default=6, min=1, help="Requests that may be under way at Ironic at once."),
-    cfg.IntOpt(
-        "full_list_interval",
-        default=300,
-        min=0,
-        help="Seconds after which every node is read again; in between only what has changed is. Nodes that were deleted, "
-        "and traits, which Ironic does not count as a change of their node, are seen then. 0 always reads them all.",
-    ),
-    cfg.IntOpt(
-        "node_loss_limit",
-        default=50,
-        min=1,
-        max=100,
-        help="Percentage of the known nodes: if more than that have vanished at once, Ironic is not believed, as where the "
-        "service user has lost its roles. 100 believes everything.",
-    ),
-]
 
 CONF.register_group(GROUP)
 CONF.register_opts(OPTIONS, group=GROUP)
@@ -58,13 +37,40 @@ def quick_timeout_s() -> float:
     return max(LEAST_QUICK_S, float(CONF.ironic.api_max_retries * CONF.ironic.api_retry_interval))
 
 
+_LEAVABLE: weakref.WeakSet[Cancellation] = weakref.WeakSet()
+"""Of the operations that are under way: those that the end of the service cuts short."""
+_LEAVABLE_LOCK = threading.Lock()
+
+
+def leave_all() -> None:
+    """Nobody waits any more for what a service that starts takes up again; what is under way stays as it is."""
+    with _LEAVABLE_LOCK:
+        for cancellation in _LEAVABLE:
+            cancellation.leave()
+
+
 def options(
-    timeout_s: float | None = None, *, cancellation: Cancellation | None = None, on_progress: OnProgress = ignore
+    timeout_s: float | None = None,
+    *,
+    cancellation: Cancellation | None = None,
+    on_progress: OnProgress = ignore,
+    leavable: bool = False,
 ) -> Options:
-    """How an operation is carried out; without a time of its own, as a quick one."""
+    """How an operation is carried out; without a time of its own, as a quick one.
+
+    Args:
+        timeout_s: None means as a quick one.
+        cancellation: how its caller may stop it.
+        on_progress: is told how far it has got.
+        leavable: whether the end of the service cuts it short, because the next start takes it up again.
+    """
+    cancellation = cancellation or Cancellation()
+    if leavable:
+        with _LEAVABLE_LOCK:
+            _LEAVABLE.add(cancellation)
     return Options(
         timeout_s=timeout_s or quick_timeout_s(),
-        cancellation=cancellation or Cancellation(),
+        cancellation=cancellation,
         on_progress=on_progress,
         undo_timeout_s=float(CONF.bloomery.tear_down_timeout),
         patience_s=quick_timeout_s(),
@@ -100,9 +106,12 @@ def services_of_conf() -> Services:
     """Ironic as `[ironic]` describes it, for this compute service."""
     # review: the transport gives each request its own timeout
     adapter: Any = utils.get_ksa_adapter("baremetal")
-    # Neutron is Nova's to talk to: what is to be plugged is in the calls.
-    api = Bloomery.over(
-        Adapters(baremetal=adapter, network=None, image=None), connections=CONF.bloomery.connections, timeout_s=15.0
-    )
-    found = api.services
-    return Services(ironic=found.ironic, watch=found.watch, host=CONF.host, manager=NOVA)
+    # Neutron's ports are Nova's to change, and what is to be plugged is in the calls: it is only asked whose a VIF is.
+    has_network = CONF.neutron.get("auth_type") or CONF.neutron.auth_section or CONF.neutron.endpoint_override
+    # review: the transport gives each request its own timeout
+    network: Any = utils.get_ksa_adapter("network") if has_network else None
+    adapters = Adapters(baremetal=adapter, network=network, image=None)
+    found = Bloomery.over(adapters, connections=CONF.bloomery.connections, timeout_s=15.0).services
+    if found.neutron is None:
+        log.warning("there is no Neutron in [neutron]: whether a VIF is plugged into another node is not looked at")
+    return Services(ironic=found.ironic, watch=found.watch, neutron_to_ask=found.neutron, host=CONF.host, manager=NOVA)

@@ -10,14 +10,14 @@ from nova.compute import power_state
 
 from bloomery.deadline import Deadline
 from bloomery.doors.nova.config import quick_timeout_s
-from bloomery.doors.nova.errors import without_addresses
 from bloomery.doors.nova.nodes import power_state_of
 from bloomery.ironic import Ironic, Node
 from bloomery.operations.run import Services, as_mapping
+from bloomery.plain import without_places
 
 
 def _ironic(services: Services) -> Ironic:
-    return services.ironic.within(Deadline(quick_timeout_s()))
+    return services.ironic.within(Deadline(quick_timeout_s(), patience=services.patience))
 
 
 def _hardware(services: Services, node: Node) -> Mapping[str, Any]:
@@ -83,7 +83,7 @@ def log_of(services: Services, node: Node) -> bytes:
         f"{event.created_at} {event.severity or ''} {event.event or ''}".rstrip()
         for event in _ironic(services).history(node.uuid)
     ]
-    return without_addresses("\n".join(lines) + "\n").encode()
+    return without_places("\n".join(lines) + "\n", keep_lines=True).encode()
 
 
 def _records(hardware: Mapping[str, Any], what: str) -> list[Mapping[str, Any]]:

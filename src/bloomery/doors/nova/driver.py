@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, cast
@@ -17,8 +16,8 @@ from nova.virt import event as virt_event
 from nova.virt import hardware
 
 from bloomery import errors
-from bloomery.doors.nova import consoles, diagnostics, request, startup
-from bloomery.doors.nova.config import CONF, Connection, options
+from bloomery.doors.nova import consoles, diagnostics, request, startup, tags
+from bloomery.doors.nova.config import CONF, Connection, leave_all, options
 from bloomery.doors.nova.errors import IMAGE_REFUSED, nova_errors
 from bloomery.doors.nova.following import Follower
 from bloomery.doors.nova.nodes import Nodes, lock_of, power_state_of
@@ -34,20 +33,24 @@ from bloomery.operations import (
     volumes,
 )
 from bloomery.operations.run import Services
+from bloomery.operations.vifs import Nics
+from bloomery.plain import logger
 from bloomery.secret import Secret
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class IronicDriver(virt_driver.ComputeDriver):
     """Bare-metal nodes of Ironic as Nova's servers."""
 
-    # What Nova's own driver says; the scheduler and the API depend on it.
+    # What Nova's own driver says, and device tags; the scheduler and the API depend on it.
     capabilities: ClassVar[dict[str, bool]] = {
         "has_imagecache": False,
         "supports_evacuate": False,
         "supports_migrate_to_same_host": False,
         "supports_attach_interface": True,
+        "supports_device_tagging": True,
+        "supports_tagged_attach_interface": True,
         "supports_multiattach": False,
         "supports_trusted_certs": False,
         "supports_pcpus": False,
@@ -76,6 +79,7 @@ class IronicDriver(virt_driver.ComputeDriver):
         super().__init__(virtapi)
         self.connection = connection or Connection()
         self.nodes = Nodes(self.connection, self._tell_of_power)
+        self.consoles = consoles.Consoles()
 
     # The service
 
@@ -87,6 +91,10 @@ class IronicDriver(virt_driver.ComputeDriver):
             log.warning("Ironic cannot be had yet")
         if not hasattr(virt_driver.ComputeDriver, "process_instances_at_startup"):
             startup.take_up_of_host(self)
+
+    def cleanup_host(self, host: str) -> None:  # noqa: ARG002
+        """Nobody waits any more, as the service is about to end, but for builds: Nova would take their node from them."""
+        leave_all()
 
     def process_instances_at_startup(self, context: Any, instances: Any) -> Any:
         """What was under way when the service stopped is followed to its end; Nova is given the other instances."""
@@ -100,9 +108,11 @@ class IronicDriver(virt_driver.ComputeDriver):
     # Nodes
 
     def get_available_nodes(self, refresh: bool = False) -> list[str]:  # noqa: ARG002
-        """The UUIDs of the nodes that are this service's."""
+        """The UUIDs of the nodes that are this service's; consoles that nobody uses any more are stopped on the way."""
         with nova_errors(exception.VirtDriverNotReady):
-            return list(self.nodes.refresh())
+            managed = list(self.nodes.refresh())
+            self.consoles.stop_idle(self.services)
+            return managed
 
     def get_nodenames_by_uuid(self, refresh: bool = False) -> dict[str, str]:
         """The same; a node's name is its UUID."""
@@ -178,12 +188,18 @@ class IronicDriver(virt_driver.ComputeDriver):
         elsewhere = (errors.Conflict, errors.NotFound, errors.OperationTimedOut, errors.NodeTakenAway)
         also = dict.fromkeys(elsewhere, exception.ComputeResourcesUnavailable)
         with nova_errors(exception.InstanceDeployFailure, also=also), self._changing(instance), lock_of(instance.node):
-            deploy.claim(self.services, request.claim_request(instance), options(CONF.bloomery.claim_timeout))
+            wanted, how = request.claim_request(instance), options(CONF.bloomery.claim_timeout)
+            node = deploy.claim(self.services, wanted, how, seen=self.nodes.seen_lately(instance.node))
+        self.nodes.saw(node)
 
     def prepare_networks_before_block_device_mapping(self, instance: Any, network_info: Any) -> None:
         """The instance's VIFs are plugged."""
-        with nova_errors(exception.VirtualInterfacePlugException), self._changing(instance) as node:
-            deploy.plug(self.services, node(), request.plug_request(instance, network_info), options())
+        with nova_errors(exception.VirtualInterfacePlugException), self._changing(instance):
+            claimed = self._claimed(instance)
+            on = self._nics_by_tag(claimed, tags.tags_of(instance)) if network_info else {}
+            wanted = request.plug_request(instance, network_info, on)
+            node = deploy.plug(self.services, claimed, wanted, options())
+        self.nodes.saw(node)
 
     def clean_networks_preparation(self, instance: Any, network_info: Any) -> None:
         """None of them is plugged."""
@@ -208,15 +224,15 @@ class IronicDriver(virt_driver.ComputeDriver):
     ) -> None:
         """The instance runs on its node."""
         follower = Follower(instance)
-        how = options(
-            CONF.bloomery.deploy_timeout, cancellation=follower.cancellation, on_progress=follower.on_progress
-        )
-        with _deploy_errors(), self._changing(instance) as node:
-            info = self._instance_info(instance, image_meta, network_info, node(), block_device_info)
-            guest = self._guest(instance, node(), network_info, injected_files, admin_password)
+        how = follower.options()
+        with _deploy_errors(), self._changing(instance):
+            node = self._claimed(instance)
+            nics = deploy.plugged(self.services, node, request.vif_ids(network_info), how)
+            info = self._instance_info(instance, image_meta, network_info, node, block_device_info)
+            guest = self._guest(instance, node, nics, network_info, injected_files, admin_password, block_device_info)
             request.default_ephemeral_device(instance)
             wanted = request.spawn_request(instance, info, guest, network_info, block_device_info)
-            running = deploy.spawn(self.services, node(), wanted, how)
+            running = deploy.spawn(self.services, node, wanted, how)
             if not power_on:
                 power.power_off(self.services, running, options(CONF.bloomery.power_timeout))
 
@@ -246,14 +262,14 @@ class IronicDriver(virt_driver.ComputeDriver):
         instance.task_state = task_states.REBUILD_SPAWNING
         instance.save(expected_task_state=[task_states.REBUILDING])
         follower = Follower(instance)
-        how = options(
-            CONF.bloomery.deploy_timeout, cancellation=follower.cancellation, on_progress=follower.on_progress
-        )
+        how = follower.options(leavable=True)
         with _deploy_errors(), self._changing(instance) as node:
             info = self._instance_info(
                 instance, image_meta, network_info, node(), block_device_info, preserve_ephemeral=preserve_ephemeral
             )
-            guest = self._guest(instance, node(), network_info, injected_files, admin_password)
+            ironic = self.nodes.ironic
+            nics = Nics(ironic.ports(node().uuid), ironic.port_groups(node().uuid))
+            guest = self._guest(instance, node(), nics, network_info, injected_files, admin_password, block_device_info)
             rebuild.rebuild(self.services, node(), request.rebuild_request(info, guest), how)
 
     def destroy(
@@ -273,7 +289,7 @@ class IronicDriver(virt_driver.ComputeDriver):
                 log.info("no node carries server %s", instance.uuid)
                 return
             self.nodes.doubt(node.uuid)
-            how = options(CONF.bloomery.tear_down_timeout)
+            how = options(CONF.bloomery.tear_down_timeout, leavable=True)
             tear_down.destroy(self.services, node, instance.uuid, how, belongings=belongings)
 
     # Power
@@ -289,12 +305,12 @@ class IronicDriver(virt_driver.ComputeDriver):
     ) -> None:
         """The machine is on."""
         with _instance_errors(exception.InstancePowerOnFailure), self._changing(instance) as node:
-            power.power_on(self.services, node(), options(CONF.bloomery.power_timeout))
+            power.power_on(self.services, node(), options(CONF.bloomery.power_timeout, leavable=True))
 
     def power_off(self, instance: Any, timeout: int = 0, retry_interval: int = 0) -> None:  # noqa: ARG002
         """The machine is off; its system was asked first, if there is time for that."""
         with _instance_errors(exception.InstancePowerOffFailure), self._changing(instance) as node:
-            how = options(CONF.bloomery.power_timeout + timeout)
+            how = options(CONF.bloomery.power_timeout + timeout, leavable=True)
             power.power_off(self.services, node(), how, soft_s=timeout or None)
 
     def reboot(
@@ -311,7 +327,7 @@ class IronicDriver(virt_driver.ComputeDriver):
         """The machine was restarted; softly, if that is wanted and works."""
         soft_s = float(CONF.shutdown_timeout or 60) if reboot_type == "SOFT" else None
         with _instance_errors(exception.InstanceRebootFailure), self._changing(instance) as node:
-            how = options(CONF.bloomery.power_timeout + (soft_s or 0))
+            how = options(CONF.bloomery.power_timeout + (soft_s or 0), leavable=True)
             power.reboot(self.services, node(), how, soft_s=soft_s)
 
     def power_update_event(self, instance: Any, target_power_state: str) -> None:
@@ -353,12 +369,13 @@ class IronicDriver(virt_driver.ComputeDriver):
     ) -> None:
         """The machine runs Ironic's rescue ramdisk."""
         with nova_errors(exception.InstanceRescueFailure), self._changing(instance) as node:
-            rescue.rescue(self.services, node(), Secret(rescue_password), options(CONF.bloomery.rescue_timeout))
+            how = options(CONF.bloomery.rescue_timeout, leavable=True)
+            rescue.rescue(self.services, node(), Secret(rescue_password), how)
 
     def unrescue(self, context: Any, instance: Any) -> None:  # noqa: ARG002
         """The machine runs its own system again."""
         with nova_errors(exception.InstanceUnRescueFailure), self._changing(instance) as node:
-            rescue.unrescue(self.services, node(), options(CONF.bloomery.rescue_timeout))
+            rescue.unrescue(self.services, node(), options(CONF.bloomery.rescue_timeout, leavable=True))
 
     # Networks
 
@@ -375,12 +392,16 @@ class IronicDriver(virt_driver.ComputeDriver):
     def attach_interface(self, context: Any, instance: Any, image_meta: Any, vif: Any) -> None:  # noqa: ARG002
         """The VIF is plugged into the running instance."""
         with _instance_errors(exception.VirtualInterfacePlugException), self._changing(instance) as node:
-            interfaces.plug_given(self.services, node(), str(vif["id"]), options())
+            vif_id, tagged = str(vif["id"]), tags.tags_of(instance)
+            on = self._nics_by_tag(node(), tagged).get(vif_id)
+            interfaces.plug_given(self.services, node(), vif_id, options(), on=on)
+            self._tell_of_devices(instance, node(), tagged)
 
     def detach_interface(self, context: Any, instance: Any, vif: Any) -> None:  # noqa: ARG002
         """The VIF is not plugged into the instance."""
         with nova_errors(exception.InterfaceDetachFailed), self._changing(instance) as node:
             interfaces.unplug_all(self.services, node(), instance.uuid, [str(vif["id"])], options())
+            self._tell_of_devices(instance, node(), tags.tags_of(instance))
 
     def network_binding_host_id(self, context: Any, instance: Any) -> None:  # noqa: ARG002
         """None: Ironic binds the VIFs when the tenant may be wired, and not before."""
@@ -439,12 +460,16 @@ class IronicDriver(virt_driver.ComputeDriver):
     def get_serial_console(self, context: Any, instance: Any) -> Any:  # noqa: ARG002
         """Where the serial console is; whoever is on it stays on it."""
         with nova_errors(exception.ConsoleTypeUnavailable):
-            return consoles.serial(self.services, self._node(instance))
+            node = self._node(instance)
+            self.consoles.asked_for(node)
+            return consoles.serial(self.services, node)
 
     def get_vnc_console(self, context: Any, instance: Any) -> Any:  # noqa: ARG002
         """Where the graphical console is."""
         with nova_errors(exception.ConsoleTypeUnavailable):
-            return consoles.vnc(self.services, self._node(instance))
+            node = self._node(instance)
+            self.consoles.asked_for(node)
+            return consoles.vnc(self.services, node)
 
     def get_console_output(self, context: Any, instance: Any) -> bytes:  # noqa: ARG002
         """What Ironic noted of the machine: it keeps no log of consoles."""
@@ -460,6 +485,13 @@ class IronicDriver(virt_driver.ComputeDriver):
         if named is not None and named.instance_uuid == instance.uuid:
             return named
         return ironic.node_of(instance.uuid)
+
+    def _claimed(self, instance: Any) -> Node:
+        """The node that carries the instance, as the claim left it if nobody has done anything with it since."""
+        node = self.nodes.node_of(instance.uuid)
+        if node is None:
+            raise errors.InstanceNotFound(f"no node carries server {instance.uuid}")
+        return node
 
     def _last_node(self, instance: Any) -> Node | None:
         """The node that Nova says carries the instance, if it carries none by now: something of it may be left there."""
@@ -506,15 +538,35 @@ class IronicDriver(virt_driver.ComputeDriver):
             preserve_ephemeral=preserve_ephemeral,
         )
 
-    def _guest(
-        self, instance: Any, node: Node, network_info: Any, injected_files: Any, admin_password: str | None
-    ) -> Any:
+    def _nics_by_tag(self, node: Node, tagged: Mapping[str, str]) -> dict[str, str]:
+        """The NICs and bonds that tags name, by VIF."""
+        if not tagged:
+            return {}
         ironic = self.nodes.ironic
+        return tags.named_nics(tagged, node, ironic.ports(node.uuid), ironic.port_groups(node.uuid))
+
+    def _tell_of_devices(self, instance: Any, node: Node, tagged: Mapping[str, str]) -> None:
+        """Nova's metadata service tells of the devices that have a tag, as they are now."""
+        if tagged or instance.device_metadata is not None:
+            ironic = self.nodes.ironic
+            tags.tell(instance, tagged, node, ironic, ironic.ports(node.uuid), ironic.port_groups(node.uuid))
+
+    def _guest(
+        self,
+        instance: Any,
+        node: Node,
+        nics: Nics,
+        network_info: Any,
+        injected_files: Any,
+        admin_password: str | None,
+        block_device_info: Any,
+    ) -> Any:
+        tags.tell(instance, tags.tags_of(instance), node, self.nodes.ironic, nics.ports, nics.groups, block_device_info)
         return request.guest(
             instance,
             node,
-            ironic.ports(node.uuid),
-            ironic.port_groups(node.uuid),
+            nics.ports,
+            nics.groups,
             network_info,
             injected_files=injected_files,
             admin_password=admin_password,

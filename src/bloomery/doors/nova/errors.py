@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -13,8 +11,9 @@ from nova import exception
 
 from bloomery import errors
 from bloomery.errors import BloomeryError
+from bloomery.plain import logger, without_places
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 NovaError = Callable[[str], Exception]
 
@@ -65,32 +64,6 @@ TABLE: Mapping[type[BloomeryError], type[Exception]] = MappingProxyType(
 IMAGE_REFUSED = "image is not valid for use"
 """Ironic's words for an image that no node can be deployed with: its reason comes as a sentence only."""
 
-_ADDRESSES = re.compile(
-    r"\b[a-z][a-z0-9+.-]*://[^\s'\",)]+"  # URLs
-    r"|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"  # IPv4
-    r"|(?<![\w:])(?:[0-9a-f]{0,4}:){3,7}[0-9a-f]{0,4}(?![\w:])",  # IPv6 and MAC addresses
-    re.IGNORECASE,
-)
-_NODE_NAME = re.compile(r"(?<!\bthe )(?<!\ba )(?<!\bno )(?<!\bany )\bnode [A-Za-z0-9._~…-]+")
-_UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
-
-
-def without_addresses(text: str) -> str:
-    """The text as anybody may read it: nothing in it tells where a service, a BMC or a node is."""
-    return _UUID.sub("…", _ADDRESSES.sub("(address)", text))
-
-
-def words_of(problem: BloomeryError) -> str:
-    """What happened, for a tenant: Ironic's reason, at which step, and by which id an operator finds it in the logs."""
-    text = _NODE_NAME.sub("the node", without_addresses(problem.message))
-    if problem.reason:
-        text += f": {without_addresses(problem.reason).rstrip('.')}"
-    if problem.step and problem.step not in text:
-        text += f" (at step {problem.step!r})"
-    if problem.request_id:
-        text += f" [{problem.request_id}]"
-    return text
-
 
 @contextmanager
 def nova_errors(
@@ -105,14 +78,22 @@ def nova_errors(
     try:
         yield
     except BloomeryError as problem:
-        log.warning("%s", problem)
-        for kind in type(problem).__mro__:
-            if also is not None and kind in also:
-                raise also[kind](words_of(problem)) from problem
-        raise (failing or nova_error_of(problem))(words_of(problem)) from problem
+        log.warning("%s", problem.in_full)
+        special = (also[kind] for kind in type(problem).__mro__ if also is not None and kind in also)
+        raise _with_details(next(special, failing or nova_error_of(problem))(problem.told_users)) from problem
     except ksa_exceptions.ClientException as problem:
         log.warning("[ironic] cannot be used: %s", problem)
-        raise (failing or exception.VirtDriverNotReady)(without_addresses(str(problem))) from problem
+        raise _with_details((failing or exception.VirtDriverNotReady)(without_places(str(problem)))) from problem
+
+
+def _with_details(error: Exception) -> Exception:
+    """The error, of whose cause an operator reads in the fault's details: node, step, addresses. Users do not see those.
+
+    Nova keeps details of faults with this code only.
+    """
+    if isinstance(error, exception.NovaException):
+        error.kwargs["code"] = 500
+    return error
 
 
 def nova_error_of(problem: BloomeryError) -> type[Exception]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
@@ -12,9 +11,11 @@ from nova.compute import task_states, vm_states
 from oslo_db.exception import DBError
 
 from bloomery.deadline import Cancellation
-from bloomery.operations.run import Progress
+from bloomery.doors.nova.config import CONF, options
+from bloomery.operations.run import Options, Progress
+from bloomery.plain import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 LOOK_EVERY_S = 5.0
 """How often the server is looked at, and its progress written, at most."""
@@ -32,6 +33,15 @@ class Follower:
         self.cancellation = Cancellation()
         self._looked_at = time.monotonic()
         self._told = 0
+
+    def options(self, *, leavable: bool = False) -> Options:
+        """How the deploy or rebuild is carried out, with somebody who follows it."""
+        return options(
+            CONF.bloomery.deploy_timeout,
+            cancellation=self.cancellation,
+            on_progress=self.on_progress,
+            leavable=leavable,
+        )
 
     def on_progress(self, progress: Progress) -> None:
         """The server shows how far it is; if a user has deleted it meanwhile, the operation is told to stop."""

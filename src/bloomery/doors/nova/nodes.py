@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -24,9 +23,10 @@ from bloomery.fleet import Fleet, Wanted, why_not
 from bloomery.ironic import Feature, Ironic, Node
 from bloomery.operations import recover
 from bloomery.operations.run import NOVA, as_mapping, is_managed_by
+from bloomery.plain import logger
 from bloomery.states import Power
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 HYPERVISOR_TYPE = "ironic"
 """Nova treats compute nodes of this type as nodes of Ironic's, in many places."""
@@ -139,7 +139,9 @@ class Nodes:
     @property
     def ironic(self) -> Ironic:
         """Ironic, for something quick."""
-        return self.connection.services.ironic.within(Deadline(quick_timeout_s(), outage_s=quick_timeout_s()))
+        services = self.connection.services
+        quick = Deadline(quick_timeout_s(), outage_s=quick_timeout_s(), patience=services.patience)
+        return services.ironic.within(quick)
 
     # Refreshing
 
@@ -152,6 +154,8 @@ class Nodes:
         """
         with self._refreshing:
             before = {node.uuid: node for node in self._fleet.nodes}
+            # Whose power we may have changed ourselves is not among those that somebody else has.
+            undoubted = {uuid: node for uuid, node in before.items() if not self._fleet.is_doubted(uuid)}
             self._read(before)
             after = self._fleet
             context = nova_context.get_admin_context()
@@ -167,7 +171,7 @@ class Nodes:
                 or (node.instance_uuid in orphans)
                 or (node.instance_uuid is None and CONF.host.lower() in ring.get_nodes(node.uuid.encode()))
             )
-            for instance_uuid, is_on in _power_changes(before, after.nodes, ours):
+            for instance_uuid, is_on in _power_changes(undoubted, after.nodes, ours):
                 self.on_power_change(instance_uuid, is_on)
             for node in after.nodes:
                 if node.uuid in self._managed and is_managed_by(NOVA, node.any_mark) and recover.is_leftover(node):
@@ -232,10 +236,7 @@ class Nodes:
         Raises:
             NodeNotFound: Ironic shows no such node.
         """
-        known = self._fleet.node(node_uuid)
-        if known is not None and not self._fleet.is_doubted(node_uuid):
-            return known
-        return self._fleet.look(self.ironic, node_uuid)
+        return self.seen_lately(node_uuid) or self._fleet.look(self.ironic, node_uuid)
 
     def node_of(self, instance_uuid: str, *, fresh: bool = False) -> Node | None:
         """The node that carries the instance, if any does."""
@@ -251,6 +252,14 @@ class Nodes:
                 return now
         return self.ironic.node_of(instance_uuid)
 
+    def seen_lately(self, node_uuid: str) -> Node | None:
+        """The node as it was seen last, unless somebody has done something with it since."""
+        return None if self._fleet.is_doubted(node_uuid) else self._fleet.node(node_uuid)
+
+    def saw(self, node: Node) -> None:
+        """The node is known as an operation has just left it."""
+        self._fleet.saw(node)
+
     def doubt(self, node_uuid: str | None) -> None:
         """What is known of the node may be out of date: we have done something with it."""
         if node_uuid is not None:
@@ -258,11 +267,19 @@ class Nodes:
 
     def exists(self, node_uuid: str) -> bool:
         """Whether Ironic has the node."""
-        return self._fleet.node(node_uuid) is not None or self.ironic.find_node(node_uuid, fields=("uuid",)) is not None
+        return self._fleet.node(node_uuid) is not None or self._is_shown(node_uuid)
+
+    def _is_shown(self, node_uuid: str) -> bool:
+        """Whether Ironic shows the node now; that it does not is believed only when it has said so twice."""
+        try:
+            self.ironic.node(node_uuid, fields=("uuid",))
+        except NodeNotFound:
+            return False
+        return True
 
     def is_deleted(self, node_uuid: str) -> bool:
         """Whether Ironic has it no more: not if it shows no node at all, nor while one of our instances is said to be there."""
-        if self.ironic.find_node(node_uuid, fields=("uuid",)) is not None:
+        if self._is_shown(node_uuid):
             return False
         context = nova_context.get_admin_context()
         if objects.InstanceList.get_by_host_and_node(context, CONF.host, node_uuid):

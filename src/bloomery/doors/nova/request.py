@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
@@ -19,10 +18,11 @@ from bloomery.ironic import Node, Port, PortGroup, VolumeConnector
 from bloomery.operations.rebuild import RebuildRequest
 from bloomery.operations.request import DeployRequest, Guest, Image, Nic, Volume
 from bloomery.operations.run import Belongings
+from bloomery.plain import logger
 from bloomery.secret import Secret
 
 CONF = nova.conf.CONF
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 # instance_info
 
@@ -99,9 +99,9 @@ def vif_ids(network_info: Iterable[Any] | None) -> list[str]:
     return [str(vif["id"]) for vif in network_info or ()]
 
 
-def nics(network_info: Iterable[Any] | None) -> tuple[Nic, ...]:
-    """The VIFs, which exist and are Nova's to delete."""
-    return tuple(Nic(vif=vif_id) for vif_id in vif_ids(network_info))
+def nics(network_info: Iterable[Any] | None, on: Mapping[str, str] | None = None) -> tuple[Nic, ...]:
+    """The VIFs, which exist and are Nova's to delete; and of some the NIC or bond that each has to be on."""
+    return tuple(Nic(vif=vif_id, on=(on or {}).get(vif_id)) for vif_id in vif_ids(network_info))
 
 
 def volumes(block_device_info: Mapping[str, Any] | None) -> tuple[Volume, ...]:
@@ -163,13 +163,13 @@ def claim_request(instance: Any) -> DeployRequest:
     )
 
 
-def plug_request(instance: Any, network_info: Iterable[Any] | None) -> DeployRequest:
-    """The instance with its VIFs."""
+def plug_request(instance: Any, network_info: Iterable[Any] | None, on: Mapping[str, str]) -> DeployRequest:
+    """The instance with its VIFs, and the NICs that some of them have to be on."""
     return DeployRequest(
         image=Image(source="unknown"),
         node=instance.node,
         instance_uuid=instance.uuid,
-        nics=nics(network_info),
+        nics=nics(network_info, on),
         guest=Guest(config_drive=False),
     )
 

@@ -6,7 +6,8 @@ same. Each is followed in a thread of its own, under the lock under which Nova b
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -18,17 +19,19 @@ from nova.compute import utils as compute_utils
 from nova.virt import configdrive
 from oslo_utils import timeutils
 
-from bloomery.doors.nova.config import CONF, options
+from bloomery.deadline import LeftUnderWay
+from bloomery.doors.nova.config import CONF
 from bloomery.doors.nova.errors import nova_errors
 from bloomery.doors.nova.following import Follower
 from bloomery.ironic import Node
 from bloomery.operations import deploy, rebuild, rescue
 from bloomery.operations.run import Options, Services
+from bloomery.plain import logger
 
 if TYPE_CHECKING:
     from bloomery.doors.nova.driver import IronicDriver
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 Resume = Callable[[Services, Node, Options], Node]
 
@@ -82,7 +85,7 @@ def _node_of(driver: IronicDriver, context: Any, instance: Any) -> Node | None:
                 raise exception.InstanceDeployFailure(reason=reason)
     except exception.NovaException as problem:
         log.warning("server %s cannot be taken up again: %s", instance.uuid, problem)
-        compute_utils.add_instance_fault_from_exc(context.elevated(), instance, problem)
+        compute_utils.add_instance_fault_from_exc(context.elevated(), instance, problem, sys.exc_info())
         return None
     return node
 
@@ -92,15 +95,17 @@ def _follow(driver: IronicDriver, context: Any, instance: Any, node: Node, resum
 
     @utils.synchronized(instance.uuid)  # type: ignore[untyped-decorator]
     def to_its_end() -> None:
+        with contextlib.suppress(LeftUnderWay):
+            follow()
+
+    def follow() -> None:
         follower = Follower(instance)
-        how = options(
-            CONF.bloomery.deploy_timeout, cancellation=follower.cancellation, on_progress=follower.on_progress
-        )
+        how = follower.options(leavable=True)
         try:
             with nova_errors(exception.InstanceDeployFailure):
                 resume(driver.services, node, how)
         except exception.NovaException as problem:
-            compute_utils.add_instance_fault_from_exc(context, instance, problem)
+            compute_utils.add_instance_fault_from_exc(context, instance, problem, sys.exc_info())
             if not follower.cancellation.is_cancelled:
                 _save(instance, vm_state=vm_states.ERROR, task_state=None)
             return

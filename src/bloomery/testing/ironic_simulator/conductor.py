@@ -28,7 +28,7 @@ from bloomery.testing.ironic_simulator.errors import (
     state_refused,
     unsupported,
 )
-from bloomery.testing.ironic_simulator.records import INTERFACES, VOLUME_TARGET, Record
+from bloomery.testing.ironic_simulator.records import INTERFACES, VOLUME_TARGET, Record, is_graphical
 from bloomery.testing.ironic_simulator.vifs import Vifs
 from bloomery.testing.ironic_simulator.world import Job, Stage, Timings, World
 
@@ -585,6 +585,10 @@ class Conductor:
             self.world.bmcs[node["uuid"]].check()
         except WorkFailed as failure:
             raise WorkFailed(f"{verb} the console on node {node['uuid']}. Reason: {failure.reason}") from None
+        if is_graphical(node):
+            kept = {name: value for name, value in node["driver_internal_info"].items() if not name.startswith("vnc_")}
+            where = {"vnc_host": "127.0.0.1", "vnc_port": 5900 + node["id"]} if is_enabled else {}
+            node["driver_internal_info"] = kept | where
         self.save(node, console_enabled=is_enabled, last_error=None)
 
     def _change_boot_mode_now(self, job: Job, wanted: Record) -> None:

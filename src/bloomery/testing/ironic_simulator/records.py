@@ -516,6 +516,11 @@ def is_logical_name(text: object) -> bool:
     return isinstance(text, str) and _LOGICAL_NAME.fullmatch(text) is not None
 
 
+def is_graphical(node: Record) -> bool:
+    """Whether the node's console is a screen, which Ironic shows through a VNC server of its own."""
+    return str(node["console_interface"]).endswith("-graphical")
+
+
 def to_boolean(name: str, value: Any) -> bool:
     """The boolean that the value means."""
     text = str(value).strip().lower()

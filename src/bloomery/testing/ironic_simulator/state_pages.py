@@ -25,7 +25,7 @@ from bloomery.testing.ironic_simulator.errors import (
     unsupported,
 )
 from bloomery.testing.ironic_simulator.pages import Call, Pages
-from bloomery.testing.ironic_simulator.records import Record, to_boolean, to_integer, translate_state
+from bloomery.testing.ironic_simulator.records import Record, is_graphical, to_boolean, to_integer, translate_state
 
 _BASE64 = frozenset(string.ascii_letters + string.digits + "+/=\n\r\t ")
 _STEP_INTERFACES = ("vendor", "power", "management", "firmware", "deploy", "bios", "raid")
@@ -185,6 +185,11 @@ class StatePages(Pages):
             if not node["console_enabled"]:
                 return Response(200, {"console_enabled": False, "console_info": None})
             info = {"type": "socat", "url": f"tcp://127.0.0.1:{10000 + node['id']}"}
+            if is_graphical(node):
+                info = {
+                    "type": "vnc",
+                    "url": f"http://127.0.0.1:6090/vnc_lite.html?path=websockify%3Fnode%3D{node['uuid']}",
+                }
             return Response(200, {"console_enabled": True, "console_info": info})
         given = call.arguments({"enabled"})
         if "enabled" not in given:

@@ -1,0 +1,154 @@
+"""`serve`: the HTTP service, until it is told to end."""
+
+from __future__ import annotations
+
+import logging
+import os
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bloomery.doors.cli.cloud import invocation_of
+from bloomery.doors.cli.output import note
+from bloomery.errors import InvalidRequest, NotSupported
+from bloomery.secret import Secret
+
+app = typer.Typer()
+
+_WHO = "Who may"
+_LOG = "Log"
+_HOW = "How"
+
+
+@app.command()
+def serve(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="The port; 0 takes a free one.", min=0, max=65535)] = 8780,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="A further name under which it is reached, such as a proxy's; may be repeated.",
+                     show_default=False),
+    ] = None,
+    state: Annotated[
+        Path, typer.Option("--state", help="Folder for its log, which nobody else may read.", rich_help_panel=_LOG)
+    ] = Path(".bloomery"),
+    database: Annotated[
+        str | None,
+        typer.Option(
+            "--database", envvar="BLOOMERY_DATABASE", metavar="URL", show_default=False, show_envvar=True,
+            help="postgresql://... instead, shared by replicas; better in the variable, where other users cannot see it.",
+            rich_help_panel=_LOG,
+        ),
+    ] = None,
+    keep_days: Annotated[
+        float, typer.Option("--keep-days", help="How long events and the audit are kept.", rich_help_panel=_LOG)
+    ] = 90,
+    keep_rows: Annotated[
+        int, typer.Option("--keep-rows", help="And so many of each at most.", min=1000, rich_help_panel=_LOG)
+    ] = 1_000_000,
+    auth: Annotated[
+        str, typer.Option("--auth", help="none (loopback only), basic or keystone.", rich_help_panel=_WHO)
+    ] = "none",
+    users: Annotated[
+        Path | None,
+        typer.Option("--users", metavar="FILE", help="For basic: names and bcrypt hashes, as Ironic has them.",
+                     show_default=False, rich_help_panel=_WHO),
+    ] = None,
+    roles: Annotated[
+        Path | None,
+        typer.Option("--roles", metavar="FILE", show_default=False, rich_help_panel=_WHO,
+                     help="For basic: lines `name: role [project]`; without it every user is an administrator."),
+    ] = None,
+    keystone_config: Annotated[
+        Path | None,
+        typer.Option("--keystone-config", metavar="FILE", help="For keystone: a file with [keystone_authtoken].",
+                     show_default=False, rich_help_panel=_WHO),
+    ] = None,
+    admin_projects: Annotated[
+        list[str] | None,
+        typer.Option("--admin-project", metavar="ID", show_default=False, rich_help_panel=_WHO,
+                     help="For keystone: a project whose administrators administer the whole; may be repeated."),
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option("--tls-certificate", metavar="FILE", help="Serve HTTPS with this certificate.",
+                     show_default=False, rich_help_panel=_WHO),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option("--tls-key", metavar="FILE", help="And this key.", show_default=False, rich_help_panel=_WHO),
+    ] = None,
+    open_metrics: Annotated[
+        bool, typer.Option("--open-metrics", help="Ask nobody who he is at /metrics.", rich_help_panel=_WHO)
+    ] = False,
+    rate: Annotated[
+        float, typer.Option("--rate", help="Requests a second for each caller, on average.", rich_help_panel=_WHO)
+    ] = 100,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="FILE", help="A YAML list of images to offer: name, source, checksum.",
+                     show_default=False, rich_help_panel=_HOW),
+    ] = None,
+    refresh: Annotated[
+        float, typer.Option("--refresh", metavar="SECONDS", help="How often Ironic is asked what has changed.",
+                            rich_help_panel=_HOW)
+    ] = 2,
+    at_once: Annotated[
+        int, typer.Option("--at-once", help="How many operations are worked on at a time.", min=1, rich_help_panel=_HOW)
+    ] = 32,
+    webhook_networks: Annotated[
+        list[str] | None,
+        typer.Option("--webhook-network", metavar="CIDR", show_default=False, rich_help_panel=_HOW,
+                     help="Loopback or link-local addresses that webhooks may go to all the same; may be repeated."),
+    ] = None,
+) -> None:  # fmt: skip
+    """Serve instances over HTTP: an API, a page, events, webhooks and metrics. Logs are JSON on stderr."""
+    try:
+        from bloomery.doors.http.logs import log_as_json
+        from bloomery.doors.http.server import serve as serve_http
+        from bloomery.doors.http.settings import Auth, Settings
+    except ModuleNotFoundError as missing:
+        raise NotSupported(
+            "the service's packages are not installed",
+            reason=f"there is no {missing.name}",
+            advice="`pip install 'bloomery[http]'` installs them",
+        ) from None
+    if auth not in list(Auth):
+        raise InvalidRequest(f"--auth {auth!r} is none of {', '.join(Auth)}")
+    try:
+        networks = tuple(ip_network(text) for text in webhook_networks or ())
+    except ValueError as problem:
+        raise InvalidRequest(
+            "--webhook-network is no network", reason=str(problem), advice="127.0.0.0/8 would be one"
+        ) from None
+    settings = Settings(
+        host=host,
+        port=port,
+        hosts=tuple(names or ()),
+        state=state,
+        database=Secret(database) if database is not None else None,
+        auth=Auth(auth),
+        users=users,
+        roles=roles,
+        keystone=keystone_config,
+        admin_projects=tuple(admin_projects or ()),
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        open_metrics=open_metrics,
+        images=images,
+        refresh_s=refresh,
+        at_once=at_once,
+        rate_per_s=rate,
+        burst=max(1, int(4 * rate)),
+        keep_days=keep_days,
+        keep_rows=keep_rows,
+        webhook_networks=networks,
+    )
+    # Not in its children's environment, nor in what a crash would show.
+    os.environ.pop("BLOOMERY_DATABASE", None)
+    invocation = invocation_of(ctx)
+    log_as_json(logging.DEBUG if invocation.is_debugging else logging.INFO)
+    serve_http(invocation.api, settings, lambda url: note(f"serving on {url}"))

@@ -1,0 +1,280 @@
+"""The fleet as Ironic shows it: read by one thread for all callers, each change told, and kept while Ironic is away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bloomery.doors.http.store import Event
+from bloomery.errors import BloomeryError
+from bloomery.fleet import Fleet
+from bloomery.ironic import Node
+from bloomery.library import QUICK_TIMEOUT_S, Bloomery
+from bloomery.operations.instances import Instance, instance_on
+from bloomery.plain import logger
+
+log = logger(__name__)
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
+"""Between looks at an Ironic that does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The fleet at a moment.
+
+    Attributes:
+        nodes: by name, then UUID.
+        instances: the nodes that carry one, with it, by its name, then UUID.
+        as_of: when Ironic showed it, in seconds since 1970.
+    """
+
+    nodes: tuple[Node, ...] = ()
+    instances: tuple[tuple[Instance, Node], ...] = ()
+    as_of: float = 0.0
+    node_by: Mapping[str, Node] = field(default_factory=dict)
+    instance_by: Mapping[str, tuple[Instance, Node]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, nodes: Collection[Node], as_of: float) -> View:
+        """The nodes, sorted and found by what they are called."""
+        ordered = tuple(sorted(nodes, key=lambda node: (node.label, node.uuid)))
+        carrying = [(instance_on(node), node) for node in ordered if node.instance_uuid is not None]
+        carrying.sort(key=lambda pair: (pair[0].name, pair[0].uuid))
+        node_by: dict[str, Node] = {node.uuid: node for node in ordered}
+        instance_by: dict[str, tuple[Instance, Node]] = {}
+        twice: set[str] = set()
+        for pair in carrying:
+            for name in {pair[0].name, pair[1].label, pair[1].uuid}:
+                if instance_by.setdefault(name, pair) is not pair:
+                    twice.add(name)
+        for name in twice:
+            del instance_by[name]  # the core says what is ambiguous, and between which
+        instance_by |= {pair[0].uuid: pair for pair in carrying}
+        node_by |= {node.name: node for node in ordered if node.name is not None}
+        return cls(ordered, tuple(carrying), as_of, node_by, instance_by)
+
+
+def after(ordered: Sequence[Any], key: Callable[[Any], Any], marker: Any) -> int:
+    """Where what comes after the marker begins, whether or not the marker itself is still there."""
+    return bisect_right(ordered, marker, key=key)
+
+
+class Following:
+    """One thread that keeps the view fresh and tells what has changed.
+
+    Args:
+        api: where to look.
+        refresh_s: how often what has changed is asked for.
+        read_all_s: how often everything is.
+        on_news: is given the events of each look that showed something new, and what was seen of each node then (None:
+            gone); says whether that was noted. What was not is news again at the next look.
+    """
+
+    def __init__(
+        self,
+        api: Bloomery,
+        *,
+        refresh_s: float,
+        read_all_s: float,
+        on_news: Callable[[Mapping[str, Mapping[str, Any] | None], Sequence[Event]], bool],
+    ) -> None:
+        self.api = api
+        self.refresh_s = refresh_s
+        self.read_all_s = read_all_s
+        self.on_news = on_news
+        self.fleet = Fleet()
+        self.view = View()
+        self.failure: BloomeryError | None = None
+        self.failing_since: float | None = None
+        self._told: dict[str, Mapping[str, Any]] = {}
+        self._telling = threading.RLock()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._looked = threading.Condition()
+        self._looks = 0
+        self._read_at = -float("inf")
+        self._thread = threading.Thread(target=self._follow, name="bloomery-following", daemon=True)
+
+    def start(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+        """The view is kept fresh from now on; what differs from what was told before is news."""
+        self._told = dict(told)
+        self._thread.start()
+
+    def retell(self, told: Mapping[str, Mapping[str, Any]]) -> None:
+        """What differs from this is news, whoever told it."""
+        with self._telling:
+            self._told = dict(told)
+
+    def stop(self) -> None:
+        """Nobody looks any more."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(QUICK_TIMEOUT_S)
+
+    def wake(self) -> None:
+        """What has changed is asked for at once."""
+        self._wake.set()
+
+    def wait_for_look(self, timeout_s: float) -> bool:
+        """Return when Ironic has been asked once more, in vain or not; False if that takes too long."""
+        with self._looked:
+            before = self._looks
+            self._wake.set()
+            return self._looked.wait_for(lambda: self._looks > before, timeout_s)
+
+    @property
+    def stale_s(self) -> float | None:
+        """How old the view is, if Ironic cannot be asked; None while it can."""
+        return None if self.failure is None else max(0.0, time.time() - self.view.as_of)
+
+    def look(self, node_uuid: str) -> None:
+        """The view shows the node as it is now."""
+        ironic = self.api.services.ironic.within(self.api.services.asking(QUICK_TIMEOUT_S))
+        self.fleet.look(ironic, node_uuid)
+        self._renew()
+
+    def _follow(self) -> None:
+        pause_s = 0.0
+        while not self._stopping.is_set():
+            self._wake.wait(pause_s)
+            self._wake.clear()
+            if self._stopping.is_set():
+                return
+            try:
+                self._ask()
+            except BloomeryError as problem:
+                self._failed(problem)
+                pause_s = min(max(FIRST_PAUSE_S, pause_s * 1.5), LONGEST_PAUSE_S)
+            except Exception:
+                # A door's thread: whatever it is, the next look may go well, and callers are told that the view is stale.
+                log.exception("looking at the fleet failed")
+                pause_s = LONGEST_PAUSE_S
+            else:
+                pause_s = self.refresh_s
+            with self._looked:
+                self._looks += 1
+                self._looked.notify_all()
+
+    def _ask(self) -> None:
+        ironic = self.api.services.ironic.within(self.api.services.asking(QUICK_TIMEOUT_S))
+        now = time.monotonic()
+        if now - self._read_at >= self.read_all_s:
+            self.fleet.read(ironic)
+            self._read_at = now
+        else:
+            self.fleet.refresh(ironic)
+        was_away, self.failure = self.failure, None
+        self._renew()
+        if was_away is not None:
+            away_s = round(time.time() - (self.failing_since or time.time()), 1)
+            self.failing_since = None
+            log.info("Ironic answers again, after %g s", away_s)
+            self.on_news({}, [Event(kind="ironic.back", data={"away_s": away_s})])
+
+    def _failed(self, problem: BloomeryError) -> None:
+        if self.failure is None:
+            self.failing_since = time.time()
+            self.failure = problem
+            log.warning("Ironic cannot be asked: %s", problem)
+            self.on_news({}, [Event(kind="ironic.away", data={"reason": str(problem)})])
+        self.failure = problem
+
+    def _renew(self) -> None:
+        """The view is the fleet's, and what is new in it has been told."""
+        with self._telling:
+            found = self.fleet.nodes
+            seen: dict[str, Mapping[str, Any] | None] = {}
+            happened: list[Event] = []
+            there = {node.uuid for node in found}
+            for node in found:
+                now, before = _seen_of(node), self._told.get(node.uuid)
+                if now != before:
+                    seen[node.uuid] = now
+                    happened += changes(node, before, now)
+            for uuid in self._told.keys() - there:
+                seen[uuid] = None
+                before = self._told[uuid]
+                happened.append(
+                    Event(
+                        kind="node.gone",
+                        node_uuid=uuid,
+                        node_name=before.get("name"),
+                        owner=before.get("owner"),
+                        lessee=before.get("lessee"),
+                    )
+                )
+            self.view = View.of(found, time.time()) if seen or not self.view.as_of else _later(self.view, found)
+            if seen and self.on_news(seen, happened):
+                told = {**self._told, **seen}
+                self._told = {uuid: what for uuid, what in told.items() if what is not None}
+
+
+def _later(view: View, found: Collection[Node]) -> View:
+    """The view at a later moment; anything that is not told of, such as properties, may have changed all the same."""
+    if len(found) == len(view.nodes) and all(view.node_by.get(node.uuid) is node for node in found):
+        return View(view.nodes, view.instances, time.time(), view.node_by, view.instance_by)
+    return View.of(found, time.time())
+
+
+_TOLD = (
+    "provision_state", "power_state", "maintenance", "fault", "health", "last_error", "instance_uuid", "owner", "lessee",
+    "retired", "protected",
+)  # fmt: skip
+"""Fields whose change is an event: `node.` and the name."""
+
+
+def _seen_of(node: Node) -> dict[str, Any]:
+    step = node.step_now
+    return {
+        "name": node.name,
+        **{name: getattr(node, name) for name in _TOLD},
+        "maintenance_reason": node.maintenance_reason,
+        "target_provision_state": node.target_provision_state,
+        "step": list(step) if step is not None else None,
+        "since": node.provision_updated_at,
+    }
+
+
+def changes(node: Node, before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> Iterator[Event]:
+    """What happened to the node between the two."""
+
+    def happened(kind: str, **data: Any) -> Event:
+        instance_uuid = node.instance_uuid or (before or {}).get("instance_uuid")
+        return Event(
+            kind=f"node.{kind}",
+            node_uuid=node.uuid,
+            node_name=node.name,
+            instance_uuid=instance_uuid,
+            owner=node.owner,
+            lessee=node.lessee,
+            data=data,
+        )
+
+    if before is None:
+        yield happened("appeared", **{name: now[name] for name in _TOLD if now[name] not in (None, False)})
+        return
+    for name in _TOLD:
+        if before.get(name) != now[name]:
+            more: dict[str, Any] = {}
+            if name == "provision_state":
+                more = {"target": now["target_provision_state"], "since": now["since"], "last_error": now["last_error"]}
+                took_s = _between(before.get("since"), now["since"])
+                more |= {"took_s": took_s} if took_s is not None else {}
+            elif name == "maintenance":
+                more = {"reason": now["maintenance_reason"]}
+            yield happened(name, was=before.get(name), now=now[name], **more)
+    if before.get("step") != now["step"] and now["step"] is not None:
+        name, number, of = now["step"]
+        yield happened("step", step=name, number=number, of=of)
+
+
+def _between(earlier: str | None, later: str | None) -> float | None:
+    """Seconds between two of Ironic's times: how long the node was in the state that it left."""
+    first, second = (Node(uuid="", provision_updated_at=text).in_state_since for text in (earlier, later))
+    return (second - first).total_seconds() if first is not None and second is not None else None

@@ -1,0 +1,59 @@
+// Elements. Whatever is given as a child becomes text, never markup: all of it may come from outside.
+
+/**
+ * An element with these properties and children. A property is set as an attribute; one that begins with `on` is a
+ * listener; false, null and undefined leave it, or the child, out.
+ */
+export function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === false || value === null || value === undefined) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "value") element.value = value;
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  fill(element, children);
+  return element;
+}
+
+/** The element has these children and no others. What had the focus in it has it again, if it is still there. */
+export function fill(element, ...children) {
+  const found = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  const focused = document.activeElement;
+  const isInside = focused !== element && element.contains(focused);
+  element.replaceChildren(...found.map((child) => (child instanceof Node ? child : String(child))));
+  if (isInside && !element.contains(document.activeElement)) {
+    const isSame = (one) => ["id", "href", "aria-label"].every((name) => one.getAttribute(name) === focused.getAttribute(name))
+      && one.textContent === focused.textContent;
+    [...element.querySelectorAll(focused.tagName)].find(isSame)?.focus({ preventScroll: true });
+  }
+  return element;
+}
+
+/** Whether somebody has marked text in it, which drawing it anew would undo. */
+export const isMarked = (element) => {
+  const selection = getSelection();
+  return !selection.isCollapsed && element.contains(selection.anchorNode);
+};
+
+/** Names and values; what is unknown is left out. */
+export function facts(pairs) {
+  const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return h("dl", { class: "facts" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
+/** A part of a view under a heading. */
+export function section(title, ...children) {
+  return h("section", { class: "card" }, h("h2", {}, title), ...children);
+}
+
+/** A table that may be scrolled sideways where there is no room. */
+export function table(names, rows) {
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": names.join(", ") },
+    h("table", {},
+      h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell)))))));
+}
+
+/** What stands where there is nothing. */
+export const empty = (text) => h("p", { class: "empty" }, text);

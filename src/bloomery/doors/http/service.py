@@ -1,0 +1,167 @@
+"""The service: all that lives as long as it does, started and stopped in order."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+import yaml
+
+from bloomery.doors.http.feed import Feed
+from bloomery.doors.http.following import Following
+from bloomery.doors.http.hooks import Sender
+from bloomery.doors.http.identity import Identity, identity_of
+from bloomery.doors.http.metrics import Metrics
+from bloomery.doors.http.problems import StoreUnavailable
+from bloomery.doors.http.settings import Settings
+from bloomery.doors.http.store import Event, Store
+from bloomery.doors.http.upstream import watched
+from bloomery.doors.http.working import Workers
+from bloomery.errors import InvalidRequest
+from bloomery.library import Bloomery
+from bloomery.plain import logger
+
+log = logger(__name__)
+
+FORGET_EVERY_S = 600.0
+DAY_S = 86_400.0
+FIRST_LOOK_S = 20.0
+"""How long a start waits for Ironic's first answer; it answers without, from what it last knew: nothing."""
+
+
+class Service:
+    """Everything behind the routes.
+
+    Args:
+        api: the connection to the cloud.
+        settings: what it was told.
+
+    Raises:
+        InvalidRequest: a file that the settings name is none of its kind, or its folder is another's.
+    """
+
+    def __init__(self, api: Bloomery, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.api = watched(api, self.metrics)
+        self.identity: Identity = identity_of(settings)
+        self.catalogue = _catalogue(settings)
+        self.holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
+        self.store = Store(settings.state, settings.database, on_events=self._written)
+        self.following = Following(
+            self.api, refresh_s=settings.refresh_s, read_all_s=settings.read_all_s, on_news=self._news
+        )
+        self.workers = Workers(
+            self.api,
+            self.store,
+            self.following,
+            self.metrics,
+            holder=self.holder,
+            at_once=settings.at_once,
+            lease_s=settings.lease_s,
+        )
+        self.feed = Feed(self.store)
+        self.sender = Sender(self.store, self.metrics, holder=self.holder, allowed=settings.webhook_networks)
+        self.metrics.show_fleet(lambda: self.following.view, lambda: self.following.stale_s)
+        self._leads_until = 0.0
+        self._was_leading = False
+        self._stopping = threading.Event()
+        self._keeper = threading.Thread(target=self._forget, name="bloomery-forget", daemon=True)
+
+    def start(self) -> None:
+        """Ironic has been asked once, and everything is at work. Called in the event loop's thread."""
+        self.feed.start()
+        self.following.start(self.store.seen_nodes())
+        self.following.wait_for_look(FIRST_LOOK_S)
+        self.workers.start()
+        self.sender.start()
+        self._keeper.start()
+
+    def end_streams(self) -> None:
+        """Whoever listens to the stream is let go, so that the server can end."""
+        self.feed.stop()
+
+    def stop(self) -> None:
+        """Nothing new is begun; what is under way another replica, or the next start, may go on with at once."""
+        self._stopping.set()
+        self.feed.stop()
+        self.sender.stop()
+        self.following.stop()
+        self.workers.stop()
+        try:
+            self.store.let_go(self.holder)
+        except StoreUnavailable as problem:
+            log.warning("leases run out by themselves: %s", problem)
+        self.store.close()
+
+    def _written(self) -> None:
+        self.feed.wake()
+        self.sender.wake()
+
+    def _news(self, seen: Mapping[str, Mapping[str, Any] | None], happened: Sequence[Event]) -> bool:
+        """The news is in the log, if it is ours to write it there."""
+        try:
+            if not self._leads():
+                return False
+            if not self._was_leading:
+                # What the replica before us told already is no news.
+                self._was_leading = True
+                self.following.retell(self.store.seen_nodes())
+                return False
+            self.store.saw(seen, happened)
+        except StoreUnavailable as problem:
+            log.warning("what has changed cannot be noted yet: %s", problem)
+            return False
+        return True
+
+    def _leads(self) -> bool:
+        """Whether this replica writes what happens to nodes."""
+        now = time.monotonic()
+        if now < self._leads_until:
+            return True
+        lease_s = max(self.settings.lease_s, 3 * self.settings.refresh_s)
+        if not self.store.lead("events", self.holder, lease_s):
+            self._was_leading = False
+            return False
+        self._leads_until = now + lease_s / 3
+        return True
+
+    def _forget(self) -> None:
+        while not self._stopping.wait(FORGET_EVERY_S):
+            try:
+                self.store.forget(older_than_s=self.settings.keep_days * DAY_S, more_than=self.settings.keep_rows)
+            except StoreUnavailable as problem:
+                log.warning("old events cannot be forgotten: %s", problem)
+
+
+def _catalogue(settings: Settings) -> list[dict[str, str]]:
+    """The images that the settings' file offers.
+
+    Raises:
+        InvalidRequest: it is no such file.
+    """
+    if settings.images is None:
+        return []
+    try:
+        found = yaml.safe_load(settings.images.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+        raise InvalidRequest(f"the file {settings.images} cannot be read", reason=str(problem)) from None
+    known = {"name", "source", "checksum", "kernel", "ramdisk"}
+    rows: list[dict[str, str]] = []
+    for row in found if isinstance(found, list) else [None]:
+        if (
+            not isinstance(row, dict)
+            or not {"name", "source"} <= row.keys() <= known
+            or not all(isinstance(value, str) for value in row.values())
+        ):
+            raise InvalidRequest(
+                f"the file {settings.images} is no list of images",
+                advice="`- {name: debian-13, source: https://…/debian-13.raw, checksum: https://…/SHA256SUMS}` would be an entry",
+            )
+        rows.append(row)
+    return rows

@@ -1,0 +1,113 @@
+"""The web page: what it may do, what it asks for, and that it is served; in a browser, too, where there is one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from bloomery.doors.http.app import PAGE, bare_app
+from bloomery.doors.http.edge import HEADERS
+from doors_http.http_site import Site, cloud, served
+
+FILES = sorted(str(file.relative_to(PAGE)) for file in PAGE.rglob("*") if file.is_file())
+SCRIPTS = [name for name in FILES if name.endswith(".js")]
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def text_of(name: str) -> str:
+    """The file's text."""
+    return (PAGE / name).read_text()
+
+
+def test_every_file_is_served_with_its_type_and_the_security_headers(site: Site) -> None:
+    for name in FILES:
+        answer = site.ask("GET", f"/{name}")
+        assert answer.status_code == 200, name
+        assert answer.headers["Content-Type"].partition(";")[0] == TYPES[Path(name).suffix], name
+        assert {header: answer.headers.get(header) for header in HEADERS} == HEADERS, name
+    assert site.ask("GET", "/").text == text_of("index.html")
+
+
+def test_the_policy_allows_nothing_inline_and_nothing_from_elsewhere() -> None:
+    rules = dict(rule.strip().split(" ", 1) for rule in HEADERS["Content-Security-Policy"].split(";"))
+    assert rules["default-src"] == "'none'"
+    assert {name: rules[name] for name in ("script-src", "style-src", "connect-src")} == dict.fromkeys(
+        ("script-src", "style-src", "connect-src"), "'self'"
+    )
+
+
+class _Markup(HTMLParser):
+    """What stands in the page that the policy would not allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        inline = [name for name in given if name == "style" or name.startswith("on")]
+        addresses = [value for name in ("src", "href") if (value := given.get(name)) and "//" in value]
+        if inline or addresses or tag == "style" or (tag == "script" and "src" not in given):
+            self.refused.append(self.get_starttag_text() or tag)
+
+
+def test_the_page_has_nothing_that_the_policy_refuses() -> None:
+    markup = _Markup()
+    markup.feed(text_of("index.html"))
+    assert markup.refused == []
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_nothing_that_comes_from_outside_can_become_markup_or_code(name: str) -> None:
+    ways = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextualFragment|srcdoc|\beval\b"
+    ways += r"|new Function|javascript:|setHTMLUnsafe"
+    assert re.findall(ways, text_of(name)) == []
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".css"))])
+def test_nothing_is_fetched_from_elsewhere(name: str) -> None:
+    assert re.findall(r"https?://|url\(|@import", text_of(name).replace('"https://… or', "")) == []
+
+
+def test_the_page_asks_only_for_what_the_document_has() -> None:
+    paths = bare_app().openapi()["paths"]
+    asked = {route for name in SCRIPTS for route in re.findall(r'"([A-Z]+ /v1[^"]*)"', text_of(name))}
+    assert asked, "no request was found"
+    known = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    assert asked - known == set()
+    hidden = {name for name in SCRIPTS if re.search(r"(?<![A-Z] )/v1", text_of(name))}
+    assert hidden == set(), "a path that stands otherwise is not seen by this test"
+
+
+def test_every_script_is_used_and_every_import_is_there() -> None:
+    used, left = set[Path](), [PAGE / "app.js"]
+    while left:
+        script = left.pop()
+        used.add(script)
+        found = {(script.parent / name).resolve() for name in re.findall(r'from "([^"]+)"', script.read_text())}
+        left.extend(found - used)
+    assert {str(script.relative_to(PAGE)) for script in used} == set(SCRIPTS)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_a_browser_shows_the_fleet_and_what_comes_from_outside_as_text(tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    with cloud() as (ironic, neutron):
+        ironic.add_node(name="broken", maintenance=True, maintenance_reason="<img src=x onerror=alert(1)>")
+        with served(ironic, neutron, tmp_path) as site:
+            shown = subprocess.run(
+                [
+                    CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/browser",
+                    "--virtual-time-budget=8000", "--dump-dom", f"{site.url}/#/",
+                ],
+                capture_output=True, text=True, check=True, timeout=120,
+            ).stdout  # fmt: skip
+    assert "<b>4</b><span>nodes</span>" in shown
+    assert "&lt;img src=x onerror=alert(1)&gt;" in shown
+    assert "<img src=x" not in shown

@@ -1,0 +1,192 @@
+"""The rights that `docs/security.md` names are enough for the life of an instance; without one of them all stays as it was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bloomery import Bloomery, BloomeryError, DeployRequest, Image, Nic, RebuildRequest, Secret, Volume, Wanted
+from bloomery.errors import ConsoleFailed, NodeUnavailable, RollbackIncomplete
+from strangers import rights
+from strangers.guarded_site import GuardedSite, guarded_site
+
+pytestmark = pytest.mark.timeout(900)
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "security.md"
+IMAGE = Image.named("http://127.0.0.1:1/x.raw", checksum="sha256:" + "a" * 64)
+NETWORK, OTHER_NETWORK = "private", "storage"
+NAME = "web-1"
+VOLUME = Volume(
+    volume_id="data", boot_index=1, properties=Secret({"target_iqn": "iqn.x:a", "target_portal": "127.0.0.1:3260"})
+)
+Deed = Callable[[Bloomery], Any]
+
+
+@pytest.fixture(scope="module")
+def a_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedSite]:
+    with guarded_site(tmp_path_factory.mktemp("guarded") / "state") as it:
+        yield it
+
+
+@pytest.fixture
+def site(a_site: GuardedSite) -> Iterator[GuardedSite]:
+    """The site, without instances before and after the test."""
+    yield a_site
+    allow(a_site)
+    api = a_site.api()
+    for instance in api.instances():
+        api.destroy(instance.uuid, wait_for_cleaning=True)
+    a_site.await_nothing()
+
+
+def allow(site: GuardedSite, *, but: str | None = None) -> None:
+    """The user may do what the page names, but for one thing."""
+    for service in ("ironic", "neutron"):
+        site.allow(service, rights.of(service) - {but})
+
+
+def deploy(api: Bloomery, **more: Any) -> Any:
+    return api.deploy(DeployRequest(name=NAME, image=IMAGE, nics=(Nic(network=NETWORK),), **more), timeout_s=300)
+
+
+def deploy_here(site: GuardedSite) -> Deed:
+    return lambda api: deploy(api, node=site.nodes[0])
+
+
+def deploy_anywhere(api: Bloomery) -> Any:
+    return deploy(api, wanted=Wanted(resource_class="baremetal.fake"))
+
+
+def detach_last_interface(api: Bloomery) -> None:
+    api.detach_interface(NAME, api.interfaces(NAME)[-1].vif_id)
+
+
+def enable_console(api: Bloomery) -> None:
+    # Ironic has started it by then; fake hardware does not say where it is, so it is stopped again.
+    with pytest.raises(ConsoleFailed, match="does not say where"):
+        api.enable_console(api.show(NAME).node_uuid)
+
+
+def interrupt(api: Bloomery) -> None:
+    # Who may not do it is told so; who may, that fake hardware has no such thing.
+    with pytest.raises(NodeUnavailable, match="inject_nmi"):
+        api.crash_dump(NAME)
+
+
+LIFE: Sequence[Deed] = (
+    lambda api: api.show(NAME),
+    lambda api: api.instances(),
+    lambda api: api.attach_interface(NAME, Nic(network=OTHER_NETWORK)),
+    detach_last_interface,
+    lambda api: api.add_security_group(NAME, "web"),
+    lambda api: api.remove_security_group(NAME, "web"),
+    lambda api: api.power_off(NAME),
+    lambda api: api.attach_volume(NAME, VOLUME),
+    lambda api: api.detach_volume(NAME, VOLUME.volume_id),
+    lambda api: api.power_on(NAME),
+    lambda api: api.reboot(NAME),
+    lambda api: api.rescue(NAME, Secret("correct horse")),
+    lambda api: api.unrescue(NAME),
+    lambda api: api.rebuild(NAME, RebuildRequest(image=IMAGE)),
+    enable_console,
+    interrupt,
+    lambda api: list(api.recover()),
+    lambda api: api.destroy(NAME, wait_for_cleaning=True),
+)
+
+
+def test_the_page_names_these_rights() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| ((?:`[\w:]+`(?:, )?)+) \|$", PAGE.read_text(), re.M)
+    named = {what: frozenset(re.findall(r"`([\w:]+)`", cell)) for what, cell in rows}
+    assert {what: named[what] for what in rights.RIGHTS} == dict(rights.RIGHTS)
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("deed", ["here", "anywhere"])
+def test_the_rights_that_are_named_are_enough_for_the_life_of_an_instance(site: GuardedSite, deed: str) -> None:
+    allow(site)
+    api = site.api()
+    (deploy_here(site) if deed == "here" else deploy_anywhere)(api)
+    for do in LIFE if deed == "here" else LIFE[-1:]:
+        do(api)
+    site.await_nothing()
+
+
+BEFORE = (
+    "baremetal:node:get",
+    "baremetal:node:set_provision_state",
+    "baremetal:node:update:instance_uuid",
+    "baremetal:node:update_extra",
+    "baremetal:node:update_instance_info",
+    "baremetal:node:validate",
+    "baremetal:node:vif:attach",
+)
+"""Rights without which no deploy on a node that is named begins, or what it began is undone."""
+
+
+@pytest.mark.lab
+def test_a_deploy_without_one_of_its_rights_is_refused_and_leaves_nothing(site: GuardedSite) -> None:
+    needless = []
+    for right in BEFORE:
+        allow(site, but=right)
+        if not is_refused(site, deploy_here(site)):
+            needless.append(right)
+            allow(site)
+            site.api().destroy(NAME, wait_for_cleaning=True)
+        assert site.remains() == [], right
+    assert needless == []
+
+
+def is_refused(site: GuardedSite, deed: Deed) -> bool:
+    """Whether the deed ends in an error of ours."""
+    try:
+        deed(site.api())
+    except BloomeryError:
+        return True
+    return False
+
+
+@pytest.mark.lab
+def test_a_running_instance_is_left_alone_by_who_has_no_right_to_it(site: GuardedSite) -> None:
+    allow(site)
+    api = site.api()
+    deploy_here(site)(api)
+    node = site.nodes[0]
+    deeds: dict[str, Deed] = {
+        "baremetal:node:set_power_state": lambda api: api.power_off(NAME),
+        "baremetal:node:set_provision_state": lambda api: api.rebuild(NAME, RebuildRequest(image=IMAGE)),
+        "baremetal:node:vif:attach": lambda api: api.attach_interface(NAME, Nic(network=OTHER_NETWORK)),
+        "baremetal:node:vif:detach": detach_last_interface,
+        "create_port": lambda api: api.attach_interface(NAME, Nic(network=OTHER_NETWORK)),
+        "update_port": lambda api: api.add_security_group(NAME, "web"),
+        "get_security_group": lambda api: api.add_security_group(NAME, "web"),
+        "baremetal:node:inject_nmi": lambda api: api.crash_dump(NAME),
+        "baremetal:node:get_console": lambda api: api.enable_console(node),
+        "baremetal:node:set_console_state": lambda api: api.enable_console(node),
+        "baremetal:allocation:list_all": lambda api: list(api.recover()),
+    }
+    before = seen(site)
+    for right, deed in deeds.items():
+        allow(site, but=right)
+        with pytest.raises(BloomeryError) as refused:
+            deed(api)
+        assert not isinstance(refused.value, ConsoleFailed | NodeUnavailable | RollbackIncomplete), right
+        assert seen(site) == before, right
+    allow(site)
+    api.destroy(NAME, wait_for_cleaning=True)
+    site.await_nothing()
+
+
+def seen(site: GuardedSite) -> Any:
+    """What of the instance its user would notice a change of."""
+    row = site.ask("ironic", f"/v1/nodes/{site.nodes[0]}")
+    vifs = site.ask("ironic", f"/v1/nodes/{site.nodes[0]}/vifs")["vifs"]
+    ports = site.ask("neutron", "/v2.0/ports?device_owner=baremetal:none")["ports"]
+    return (
+        {name: row[name] for name in ("instance_uuid", "provision_state", "power_state", "instance_info", "lessee")},
+        sorted(vif["id"] for vif in vifs),
+        sorted((port["id"], *sorted(port["security_groups"])) for port in ports),
+    )
