@@ -144,7 +144,7 @@ def _has_vifs(count: int) -> Callable[[Site, LabNode], bool]:
 
     def has(site: Site, node: LabNode) -> bool:
         vifs = set(site.ironic.vifs(node))
-        ports = {port["id"] for port in site.ports(device_id=str(site.row(node.name)["instance_uuid"]))}
+        ports = {port["id"] for port in site.instances_ports(device_id=str(site.row(node.name)["instance_uuid"]))}
         return _runs(site, node) and len(vifs) == count and vifs == ports
 
     return has

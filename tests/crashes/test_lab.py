@@ -111,7 +111,7 @@ def tidy(site: Site) -> None:
     api.recover(older_than_s=0)
     for node in site.lab.nodes:
         site.assert_free(node.name)
-    assert [port for port in site.ports() if port["device_id"]] == []
+    assert [port for port in site.instances_ports() if port["device_id"]] == []
 
 
 def outcome(call: Callable[[], object]) -> BloomeryError | None:

@@ -25,6 +25,7 @@ from pycdlib import PyCdlib
 from bloomery import Bloomery, DeployRequest, Image, connect
 from bloomery.lab import Image as LabImage
 from bloomery.lab import Lab, LabNode
+from bloomery.lab.ironic import CLEANING, PROVISIONING, RESCUING
 from lab.ironic_api import IronicApi, bmc_power, machine
 
 WAIT_S = 90.0
@@ -141,6 +142,15 @@ class Site:
         reply = requests.get(f"{self.lab.neutron_url}/v2.0/ports", params=filters, timeout=30)
         found: list[dict[str, Any]] = reply.json()["ports"]
         return found
+
+    def instances_ports(self, **filters: str) -> list[dict[str, Any]]:
+        """Those of them that are on no network of Ironic's own, where it makes ports for its agent.
+
+        These bear the instance's UUID too, and an Ironic that is killed before it has bound one never finds it again.
+        """
+        reply = requests.get(f"{self.lab.neutron_url}/v2.0/networks", timeout=30)
+        own = {row["id"] for row in reply.json()["networks"] if row["name"] in (PROVISIONING, CLEANING, RESCUING)}
+        return [port for port in self.ports(**filters) if port["network_id"] not in own]
 
     def bmc_power(self, name: str) -> str:
         return bmc_power(self.lab, self.node(name))
