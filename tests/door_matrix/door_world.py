@@ -23,8 +23,9 @@ from bloomery.library import connect
 from bloomery.operations.run import NOVA, Services
 from bloomery.testing import FaultProxy, IronicSimulator, NeutronSimulator
 from bloomery.watch import Watch
-from doors_nova.nova_world import FAST, HOST, NovaWorld
+from doors_nova.nova_world import HOST, NovaWorld
 from unwind.matrix import REQUEST_S, Tokens
+from unwind.scenarios import FAST
 
 CONF = nova.conf.CONF
 PATIENCE = Patience(request_s=REQUEST_S, before_change_s=15.0, after_change_s=15.0, first_pause_s=0.02)

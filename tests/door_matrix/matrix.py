@@ -19,7 +19,7 @@ from bloomery.testing import FaultProxy
 from door_matrix.calls import CALLS, Server
 from door_matrix.door_world import OURS, Candidate, DoorWorld, a_door_world
 from doors_nova import nova_world
-from unwind.matrix import FAULTS, LATE, SURVIVED, Effects, difference, effects_of, second_effect
+from unwind.matrix import FAULTS, LATE, SLOWER, SURVIVED, Effects, difference, effects_of, second_effect
 
 LIMIT_S = 60.0
 """Whoever has not come back by then waits for ever."""
@@ -29,7 +29,6 @@ LEAVES_NO_TRACE = ("crash dump", "reboot", "reboot softly")
 MAY_HAVE_ARRIVED = ("reset before", "refused for a while", "500", "502")
 RESTS = ("active", "available", "rescue", "deploy failed", "error", "rescue failed", "clean failed")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-SLOWER = replace(nova_world.FAST, deploy_s=0.4, rescue_s=0.4)
 
 
 class Outcome(StrEnum):

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +22,18 @@ from nova.db.main import models
 from nova.network import model as network_model
 from nova.objects import block_device as block_device_object
 from nova.virt import block_device as virt_block_device
+from oslo_utils import timeutils
 
 from bloomery.doors.nova.config import Connection
 from bloomery.doors.nova.driver import IronicDriver
 from bloomery.library import connect
 from bloomery.operations.run import NOVA, Services
-from bloomery.testing import IronicSimulator, NeutronSimulator, Timings
+from bloomery.testing import IronicSimulator, NeutronSimulator
 from bloomery.watch import Watch
+from unwind.scenarios import FAST
 
 CONF = nova.conf.CONF
 HOST = "compute-1"
-FAST = Timings(
-    verify_s=0.002,
-    power_s=0.002,
-    deploy_s=0.02,
-    agent_s=0.004,
-    tear_down_s=0.005,
-    clean_s=0.01,
-    rescue_s=0.005,
-    unrescue_s=0.005,
-)
 
 _has_database = False
 
@@ -142,6 +135,21 @@ class NovaWorld:
         instance.create()
         instance.keypairs = objects.KeyPairList(objects=[])
         return instance
+
+    def add_service(self, host: str, *, is_up: bool = True) -> None:
+        """Nova's database has such a nova-compute with a node of Ironic's: one that lives, or was last seen long ago."""
+        seen_at = timeutils.utcnow() - timedelta(seconds=0 if is_up else 10 * CONF.service_down_time)
+        service = {"binary": "nova-compute", "topic": "compute", "host": host, "disabled": False, "forced_down": False}
+        main_db.service_create(self.context, {**service, "uuid": str(uuid.uuid4()), "last_seen_up": seen_at})
+        node = {
+            "host": host,
+            "hypervisor_hostname": str(uuid.uuid4()),
+            "hypervisor_type": "ironic",
+            "hypervisor_version": 1,
+            "cpu_info": "",
+            **dict.fromkeys(("vcpus", "memory_mb", "local_gb", "vcpus_used", "memory_mb_used", "local_gb_used"), 0),
+        }
+        main_db.compute_node_create(self.context, {**node, "uuid": node["hypervisor_hostname"]})
 
     def image(self, **properties: Any) -> Any:
         """A whole-disk image."""

@@ -7,9 +7,11 @@ import gzip
 import io
 import json
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import nova.conf
@@ -20,6 +22,7 @@ from nova.api.metadata import base as metadata
 from nova.compute import power_state, task_states, vm_states
 
 from bloomery.deadline import LeftUnderWay
+from bloomery.doors.nova import hooks
 from bloomery.testing import RecordedRequest
 from bloomery.testing.clock import HandClock
 from doors_nova.deaths import Death, Killed, followed, left_behind
@@ -39,6 +42,87 @@ def options_of_conf() -> Iterator[None]:
 
 def writes(world: NovaWorld, path: str) -> list[RecordedRequest]:
     return [request for request in world.ironic.requests if request.is_write and path in request.path]
+
+
+# Hooks
+
+HOOKS = """
+def storage_network(network_data, *, instance, node):
+    network_data["networks"].append({"id": "storage", "link": network_data["links"][0]["id"], "node": node.name})
+    return network_data
+
+
+def banner(user_data, *, instance, node):
+    return b"# " + instance.display_name.encode() + b"\\n" + (user_data or b"")
+
+
+def rack(meta_data, *, instance, node):
+    return {**meta_data, "rack": node.name}
+
+
+def asset(meta_data, *, instance, node):
+    return {**meta_data, "asset": meta_data["rack"] + "-7"}
+
+
+def refusing(meta_data, *, instance, node):
+    raise LookupError("the inventory does not know " + node.name)
+"""
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, str]], None]]:
+    """Has a site's package installed, whose entry points are these: `group name` -> function."""
+
+    def installed(entries: dict[str, str]) -> None:
+        described = tmp_path / "our_site-1.0.dist-info"
+        described.mkdir()
+        (tmp_path / "our_site_hooks.py").write_text(HOOKS)
+        (described / "METADATA").write_text("Metadata-Version: 2.1\nName: our-site\nVersion: 1.0\n")
+        lines = []
+        for where, function in entries.items():
+            group, name = where.split()
+            lines += [f"[bloomery.nova.{group}]", f"{name} = our_site_hooks:{function}"]
+        (described / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        hooks._hooks.cache_clear()
+
+    yield installed
+    sys.modules.pop("our_site_hooks", None)
+    hooks._hooks.cache_clear()
+
+
+def test_an_installed_sites_hooks_change_what_a_server_is_told(
+    world: NovaWorld, install: Callable[[dict[str, str]], None]
+) -> None:
+    install({"network_data storage": "storage_network", "user_data banner": "banner", "meta_data rack": "rack"})
+    instance, network_info = world.instance(), world.network_info()
+    instance.config_drive = "True"
+    instance.user_data = base64.b64encode(b"#!/bin/sh\n").decode()
+    world.spawn(instance, network_info)
+    assert on_drive(world)["rack"] == "node-0"
+    assert on_drive(world, "network_data.json")["networks"][-1]["node"] == "node-0"
+    assert file_on_drive(world, "user_data") == b"# web-1\n#!/bin/sh\n"
+
+
+def test_hooks_are_called_in_the_order_of_their_names(
+    world: NovaWorld, install: Callable[[dict[str, str]], None]
+) -> None:
+    install({"meta_data 2-asset": "asset", "meta_data 1-rack": "rack"})
+    instance = world.instance()
+    instance.config_drive = "True"
+    world.spawn(instance, world.network_info())
+    assert on_drive(world)["asset"] == "node-0-7"
+
+
+def test_what_a_hook_raises_fails_the_build_and_ironic_deploys_nothing(
+    world: NovaWorld, install: Callable[[dict[str, str]], None]
+) -> None:
+    install({"meta_data inventory": "refusing"})
+    instance = world.instance()
+    instance.config_drive = "True"
+    with pytest.raises(LookupError, match="does not know node-0"):
+        world.spawn(instance, world.network_info())
+    assert writes(world, "/states/provision") == []
 
 
 # Device tags
@@ -63,16 +147,20 @@ def devices(world: NovaWorld, instance: Any) -> list[dict[str, Any]]:
     return found
 
 
-def on_drive(world: NovaWorld) -> dict[str, Any]:
-    """`meta_data.json` of the config drive that was sent to Ironic last."""
+def file_on_drive(world: NovaWorld, name: str) -> bytes:
+    """A file of the config drive that was sent to Ironic last."""
     asked = [request for request in writes(world, "/states/provision") if "configdrive" in (request.body or {})][-1]
     iso = pycdlib.PyCdlib()
     iso.open_fp(io.BytesIO(gzip.decompress(base64.b64decode(asked.body["configdrive"]))))
     out = io.BytesIO()
-    iso.get_file_from_iso_fp(out, joliet_path="/openstack/latest/meta_data.json")
+    iso.get_file_from_iso_fp(out, joliet_path=f"/openstack/latest/{name}")
     iso.close()
-    told: dict[str, Any] = json.loads(out.getvalue())
-    return told
+    return out.getvalue()
+
+
+def on_drive(world: NovaWorld, name: str = "meta_data.json") -> Any:
+    """What that file of it says."""
+    return json.loads(file_on_drive(world, name))
 
 
 def test_a_tag_that_is_the_name_of_a_nic_puts_the_vif_there(world: NovaWorld) -> None:

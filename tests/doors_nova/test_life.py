@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
-from typing import Any
-
 import pytest
 from nova import exception, objects
 from nova.compute import task_states
 
-from bloomery.doors.nova import hooks
 from doors_nova.nova_world import NovaWorld
 
 
@@ -27,22 +23,6 @@ def test_a_server_is_built_and_destroyed_and_nothing_is_left(world: NovaWorld) -
     assert "bloomery" not in world.seen()["extra"]
     assert world.ironic.vifs(world.node) == []
     assert [port["id"] for port in world.neutron.ports()] == [network_info[0]["id"]]
-
-
-def with_site(value: Any, *, instance: Any, node: Any) -> Any:
-    """A site's hook."""
-    return {**(value or {}), "site": node.name, "server": instance.uuid}
-
-
-def test_a_hook_of_the_site_changes_what_a_server_is_told(world: NovaWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = EntryPoint(name="site", value=f"{__name__}:with_site", group=hooks.META_DATA)
-    monkeypatch.setattr(EntryPoint, "load", lambda _entry: with_site)
-    monkeypatch.setattr(hooks, "entry_points", lambda *, group: [entry] if group == hooks.META_DATA else [])
-    hooks._hooks.cache_clear()
-    instance, node = world.instance(), world.driver.services.ironic.node(world.node)
-    assert hooks.meta_data({"a": "b"}, instance, node) == {"a": "b", "site": "node-0", "server": instance.uuid}
-    assert hooks.user_data(b"x", instance, node) == b"x"
-    hooks._hooks.cache_clear()
 
 
 def test_what_ironic_knows_of_a_machine_can_be_asked_for(world: NovaWorld) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 import nova.conf
 import pytest
-from nova import exception, objects
+from nova import exception, objects, servicegroup
 from nova.compute import power_state
 from nova.virt import driver as virt_driver
 
@@ -72,18 +71,13 @@ def test_r17_counting_instances_asks_ironic_nothing_for_each(world: NovaWorld) -
     assert asked(world) == before
 
 
-def service(host: str) -> Any:
-    """A live compute service in Nova's database, as its host was written when it first came up."""
-    return objects.Service(binary="nova-compute", host=host, topic="compute", disabled=False, forced_down=False)
-
-
 def test_r18_a_hosts_name_in_capitals_is_the_same_host(world: NovaWorld) -> None:
-    both = objects.ServiceList(objects=[service(HOST.upper()), service("Compute-2")])
-    up = mock.Mock(service_is_up=lambda _service: True)
-    with mock.patch.object(objects.ServiceList, "get_all_computes_by_hv_type", return_value=both):
-        assert peers(Scope(None, None), up) == {HOST, "compute-2"}
-        CONF.set_override("peer_list", [HOST.upper(), "COMPUTE-2"], group="ironic")
-        assert peers(Scope("racks", None), up) == {HOST, "compute-2"}
+    world.add_service(HOST.upper())
+    world.add_service("Compute-2")
+    world.add_service("Compute-3", is_up=False)
+    assert peers(Scope(None, None), servicegroup.API()) == {HOST, "compute-2"}
+    CONF.set_override("peer_list", [HOST.upper(), "COMPUTE-2"], group="ironic")
+    assert peers(Scope("racks", None), servicegroup.API()) == {HOST, "compute-2"}
 
 
 def test_r19_instances_are_read_after_the_nodes(world: NovaWorld, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,9 +176,9 @@ def test_r33_a_shard_is_one_services_and_the_nodes_outside_are_not(world: NovaWo
     inside = world.ironic.add_node(name="inside", shard="rack-1")
     CONF.set_override("shard", "rack-1", group="ironic")
     assert world.restarted().get_available_nodes() == [inside]
-    both = objects.ServiceList(objects=[service(HOST), service("compute-2")])
-    with mock.patch.object(objects.ServiceList, "get_all_computes_by_hv_type", return_value=both):
-        assert peers(Scope(None, "rack-1"), mock.Mock(service_is_up=lambda _service: True)) == {HOST}
+    world.add_service(HOST)
+    world.add_service("compute-2")
+    assert peers(Scope(None, "rack-1"), servicegroup.API()) == {HOST}
 
 
 def test_r34_the_image_types_are_those_that_ironic_writes(world: NovaWorld) -> None:

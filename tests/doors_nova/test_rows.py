@@ -92,7 +92,18 @@ def test_the_compute_node_is_what_novas_own_driver_makes_of_it(world: NovaWorld,
     seen = SimpleNamespace(id=world.node, properties=properties, resource_class="bm")
     theirs = upstream.IronicDriver._node_resource(upstream.IronicDriver(None), seen)
     ours = world.driver.get_available_resource(world.node)
+    # With it Nova's API shows the node without a question to nova-compute, which has no answer.
+    assert ours["stats"].pop("uptime") is None
     assert {**ours, "supported_instances": list(ours["supported_instances"])} == theirs
+
+
+def test_an_uptime_is_not_known_and_nova_compute_is_not_asked_for_it(world: NovaWorld) -> None:
+    stored = objects.ComputeNode(world.context, stats=world.driver.get_available_resource(world.node)["stats"])
+    # Nova's API asks nova-compute for the uptime of every node whose record does not have it.
+    assert "uptime" in stored.stats
+    assert stored.stats["uptime"] is None
+    # Before API 2.88 it asks all the same.
+    world.driver.get_host_uptime()
 
 
 def test_the_names_of_servers_cost_one_query(world: NovaWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from bloomery.lab import Kind
+from nova_site.cloud import HOST
 from nova_site.moments import CLAIMING
 from nova_site.site import NovaSite
 
@@ -130,6 +131,21 @@ def test_a_node_in_maintenance_is_reserved_and_gets_no_server(nova: NovaSite) ->
     for node in nodes:
         nova.ironic.call("DELETE", f"nodes/{node.uuid}/maintenance")
     nova.wait_until_schedulable()
+
+
+def test_an_operator_is_shown_every_node_and_nova_compute_has_nothing_to_complain_of(nova: NovaSite) -> None:
+    log = nova.cloud.log / f"{HOST}.log"
+    before = log.stat().st_size
+    shown = nova.call("GET", "os-hypervisors/detail", user="admin")["hypervisors"]
+    assert {row["hypervisor_hostname"]: row["uptime"] for row in shown} == {node.uuid: None for node in nova.lab.nodes}
+    # Before 2.88 the uptime was asked for by itself.
+    node = shown[0]["id"]
+    assert (
+        nova.call("GET", f"os-hypervisors/{node}/uptime", user="admin", version="2.87")["hypervisor"]["uptime"] is None
+    )
+    with log.open() as file:
+        file.seek(before)
+        assert "Traceback" not in file.read()
 
 
 def test_diagnostics_and_the_console_log_are_answered(nova: NovaSite, server: str) -> None:

@@ -233,6 +233,8 @@ def _configuration(cloud: Cloud) -> Sections:
             "instance_usage_audit": False,
             "rpc_response_timeout": 60,
             "periodic_fuzzy_delay": 0,
+            # A nova-compute whose restart takes long on a busy machine is not dead; tests say when one is (`forced_down`).
+            "service_down_time": 600,
             # Nova's view of the nodes is at most this old; a real site takes a minute.
             "update_resources_interval": 2,
             # Tests say when Nova is to compare power states.

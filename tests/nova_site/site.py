@@ -427,10 +427,14 @@ class NovaSite:
     def wait(self, condition: Callable[[], bool], what: Callable[[], str], *, timeout_s: float = WAIT_S) -> None:
         """The condition is true."""
         deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what()}"
-            # Each look costs Nova some CPU that whatever is waited for could have.
-            time.sleep(0.4)
+        while True:
+            began = time.monotonic()
+            if condition():
+                return
+            now = time.monotonic()
+            assert now < deadline, f"not within {timeout_s:.0f} s: {what()}"
+            # Each look costs Nova some CPU that whatever is waited for could have: on a busy machine most of it.
+            time.sleep(max(0.3, 2 * (now - began)))
 
     def wait_until_midway(self, server: str) -> LabNode:
         """Ironic deploys the server's node; returns the node."""
@@ -480,20 +484,41 @@ class NovaSite:
         return next(fakes, None)
 
     def wait_until_schedulable(self) -> None:
-        """Placement offers every node that has no server, and Nova's scheduler knows which cell it is in."""
-        busy: list[str] = []
-        rows = self.ironic.call("GET", "nodes?associated=true&fields=uuid")["nodes"]
-        used = {row["uuid"] for row in rows}
+        """Nova's scheduler would find every node that has no server: what it asks is answered so that it would."""
+        missing: list[str] = []
 
         def all_are() -> bool:
-            # Without detail: for that nova-compute would be asked for each node's uptime.
-            listed = self.call("GET", "os-hypervisors", user="admin")["hypervisors"]
-            known = {row["hypervisor_hostname"] for row in listed}
-            free = [node for node in self.lab.nodes if node.uuid not in used]
-            busy[:] = [node.name for node in free if node.uuid not in known or self.is_reserved(node)]
-            return not busy
+            missing[:] = self._not_schedulable()
+            return not missing
 
-        self.wait(all_are, lambda: f"Placement offers {', '.join(busy)}")
+        self.wait(all_are, lambda: "; ".join(missing))
+
+    def _not_schedulable(self) -> list[str]:
+        """What keeps free nodes from the scheduler: no cell is known, a service is not up, or Placement has no candidate."""
+        rows = self.ironic.call("GET", "nodes?associated=true&fields=uuid")["nodes"]
+        used = {row["uuid"] for row in rows}
+        # Without detail: for that nova-compute would be asked for each node's uptime.
+        listed = self.call("GET", "os-hypervisors", user="admin")["hypervisors"]
+        known = {row["hypervisor_hostname"]: row for row in listed}
+        offered = {name: self._candidates(name) for name in {_class_of(node) for node in self.lab.nodes}}
+        found = []
+        for node in self.lab.nodes:
+            row = known.get(node.uuid)
+            if node.uuid in used:
+                continue
+            if row is None:
+                found.append(f"no cell is known to have {node.name}")
+            elif (row["state"], row["status"]) != ("up", "enabled"):
+                found.append(f"the service of {node.name} is {row['state']} and {row['status']}")
+            elif node.uuid not in offered[_class_of(node)]:
+                found.append(f"Placement does not offer {node.name}")
+        return found
+
+    def _candidates(self, resource_class: str) -> set[str]:
+        """The providers that Placement offers to a server of that class, as it does to the scheduler."""
+        query = f"resources={resource_class}:1&required=!COMPUTE_STATUS_DISABLED"
+        url = f"{self.cloud.urls['placement']}/allocation_candidates?{query}"
+        return set(self._session.get(url, headers=_PLACEMENT_VERSION, timeout=30).json()["provider_summaries"])
 
     def restore(self) -> None:
         """The lab is as it was before `prepare`."""

@@ -41,7 +41,25 @@ class Consoles:
         self._lock = threading.Lock()
         self._asked_for: dict[str, tuple[str | None, float]] = {}
 
-    def asked_for(self, node: Node) -> None:
+    def serial(self, services: Services, node: Node) -> Any:
+        """Where nova-serialproxy finds the console, which runs.
+
+        Raises:
+            NodeUnavailable, ConsoleFailed: there is none, or none that the proxy could use.
+        """
+        self._asked(node)
+        return _serial(services, node)
+
+    def vnc(self, services: Services, node: Node) -> Any:
+        """Where nova-novncproxy finds the console, which runs: behind Ironic's own proxy, whose address Ironic gives to users.
+
+        Raises:
+            NodeUnavailable, ConsoleFailed: there is none.
+        """
+        self._asked(node)
+        return _vnc(services, node)
+
+    def _asked(self, node: Node) -> None:
         """Somebody wants the node's console, now; the node as it was before."""
         with self._lock:
             if not node.console_enabled or node.uuid in self._asked_for:
@@ -68,12 +86,7 @@ class Consoles:
                 log.warning("the console of node %s could not be stopped: %s", node_uuid, problem)
 
 
-def serial(services: Services, node: Node) -> Any:
-    """Where nova-serialproxy finds the console.
-
-    Raises:
-        NodeUnavailable, ConsoleFailed: there is none, or none that the proxy could use.
-    """
+def _serial(services: Services, node: Node) -> Any:
     found = console.enable(services, node, options(CONF.ironic.serial_console_state_timeout or None))
     try:
         url = urlsplit(found.url)
@@ -90,12 +103,7 @@ def serial(services: Services, node: Node) -> Any:
     return console_type.ConsoleSerial(host=url.hostname, port=port)
 
 
-def vnc(services: Services, node: Node) -> Any:
-    """Where nova-novncproxy finds the console: behind Ironic's own proxy, whose address Ironic gives to users.
-
-    Raises:
-        NodeUnavailable, ConsoleFailed: there is none.
-    """
+def _vnc(services: Services, node: Node) -> Any:
     # Nova has the option since 2026.1.
     how = options(getattr(CONF.ironic, "vnc_console_state_timeout", 60) or None)
     found = console.enable(services, node, how)

@@ -133,6 +133,9 @@ class IronicDriver(virt_driver.ComputeDriver):
         with nova_errors():
             return self.nodes.resource(self.nodes.node(nodename))
 
+    def get_host_uptime(self) -> None:
+        """None: a machine has no hypervisor, and Ironic does not know since when its system runs."""
+
     def update_provider_tree(self, provider_tree: Any, nodename: str, allocations: Any = None) -> None:  # noqa: ARG002
         """Placement is told of the node."""
         with nova_errors():
@@ -460,16 +463,12 @@ class IronicDriver(virt_driver.ComputeDriver):
     def get_serial_console(self, context: Any, instance: Any) -> Any:  # noqa: ARG002
         """Where the serial console is; whoever is on it stays on it."""
         with nova_errors(exception.ConsoleTypeUnavailable):
-            node = self._node(instance)
-            self.consoles.asked_for(node)
-            return consoles.serial(self.services, node)
+            return self.consoles.serial(self.services, self._node(instance))
 
     def get_vnc_console(self, context: Any, instance: Any) -> Any:  # noqa: ARG002
         """Where the graphical console is."""
         with nova_errors(exception.ConsoleTypeUnavailable):
-            node = self._node(instance)
-            self.consoles.asked_for(node)
-            return consoles.vnc(self.services, node)
+            return self.consoles.vnc(self.services, self._node(instance))
 
     def get_console_output(self, context: Any, instance: Any) -> bytes:  # noqa: ARG002
         """What Ironic noted of the machine: it keeps no log of consoles."""

@@ -322,7 +322,8 @@ class Nodes:
             "memory_mb": 0,
             "memory_mb_used": 0,
             "supported_instances": self._supported(node, arch),
-            "stats": {"cpu_arch": arch, **_split_capabilities(node)},
+            # The uptime is not known; where a node does not say so, Nova's API asks nova-compute for it, node by node.
+            "stats": {"uptime": None, "cpu_arch": arch, **_split_capabilities(node)},
             "numa_topology": None,
         }
 
