@@ -1,20 +1,26 @@
-"""A PostgreSQL of its own for a test, where this machine has one: on loopback, its files in a folder, gone at the end."""
+"""A PostgreSQL of its own for a test, where this machine has one: on loopback, its files in a folder, gone at the end,
+and killed with the process that started it."""
 
 from __future__ import annotations
 
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+
+from bloomery.lab.service import die_with_parent
 
 START_TIMEOUT_S = 60
 
@@ -53,29 +59,53 @@ def _running_in(data: Path) -> Iterator[str]:
     home = programs()
     assert home is not None
     data.mkdir()
-    become: list[str] = []
+    whose: dict[str, Any] = {}
     if os.geteuid() == 0:
         # PostgreSQL does not run as root; whom it runs as has to be able to get here.
         user = pwd.getpwnam("postgres" if _is_user("postgres") else "nobody")
         os.chown(data, user.pw_uid, user.pw_gid)
-        become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
-
-    def run(program: str, *arguments: str) -> None:
-        subprocess.run(
-            [*become, str(home / program), *arguments], cwd=data, env=environment, check=True, capture_output=True
-        )
-
+        whose = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    started: dict[str, Any] = {
+        "cwd": data,
+        "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"},
+        # Python calls this after it has changed the user, which would undo it.
+        "preexec_fn": die_with_parent,
+        **whose,
+    }
+    initdb = [str(home / "initdb"), "-D", str(data), "-U", "bloomery", "-A", "trust", "-N", "-E", "UTF8"]
+    subprocess.run(initdb, check=True, capture_output=True, **started)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    run("initdb", "-D", str(data), "-U", "bloomery", "-A", "trust", "-N", "-E", "UTF8")
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories='' -c fsync=off"
-    log = str(data / "server.log")
-    run("pg_ctl", "-D", str(data), "-w", "-t", str(START_TIMEOUT_S), "-l", log, "-o", options, "start")
-    try:
-        yield f"postgresql://bloomery@127.0.0.1:{port}"
-    finally:
-        run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+    options = {
+        "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off",
+        "logging_collector": "off",
+    }  # fmt: skip
+    command = [str(home / "postgres"), "-D", str(data), *(f"--{name}={value}" for name, value in options.items())]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **started
+    ) as server:
+        said: list[str] = []
+        is_ready = threading.Event()
+        listener = threading.Thread(target=_listen, args=(server, said, is_ready), daemon=True)
+        listener.start()
+        try:
+            assert is_ready.wait(START_TIMEOUT_S), "".join(said)
+            assert server.poll() is None, "".join(said)
+            yield f"postgresql://bloomery@127.0.0.1:{port}"
+        finally:
+            server.send_signal(signal.SIGQUIT)  # its immediate shutdown
+            server.wait()
+            listener.join()
+
+
+def _listen(server: subprocess.Popen[str], said: list[str], is_ready: threading.Event) -> None:
+    """What the server says is kept; the event is set when it says that it is ready, or nothing any more."""
+    assert server.stderr is not None
+    for line in server.stderr:
+        said.append(line)
+        if "ready to accept connections" in line:
+            is_ready.set()
+    is_ready.set()
 
 
 def _is_user(name: str) -> bool:
