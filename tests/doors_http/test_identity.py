@@ -194,6 +194,16 @@ def test_what_is_anothers_is_not_there(shared: Site, method: str, path: str, bod
     assert root.get("/v1/instances") == before
 
 
+def test_the_same_question_is_answered_to_each_by_what_he_may_see(shared: Site) -> None:
+    alice, bob, root = (caller(shared, name) for name in ("alice", "bob", "root"))
+    for path in ("/v1/nodes?limit=999", "/v1/instances?limit=999", "/v1/why-not?limit=999"):
+        texts = [somebody.ask("GET", path).text for somebody in (root, alice, bob, alice, root)]
+        assert texts[0] == texts[4]
+        assert texts[1] == texts[3]
+        assert len({texts[0], texts[1], texts[2]}) == 3
+        assert "theirs" not in texts[1]
+
+
 def test_anothers_operation_is_neither_shown_nor_cancelled(shared: Site) -> None:
     (theirs,) = caller(shared, "bob").get("/v1/operations")["operations"]
     caller(shared, "alice").problem(404, "GET", f"/v1/operations/{theirs['id']}")

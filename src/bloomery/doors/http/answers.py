@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from bloomery.doors.http.access import Principal, Role
 from bloomery.doors.http.context import principal_of
-from bloomery.doors.http.following import after
+from bloomery.doors.http.following import View, after
 from bloomery.doors.http.problems import Problem, Refusal
 from bloomery.doors.http.service import Service
 from bloomery.errors import InvalidRequest
@@ -32,31 +32,42 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def _caller(least: Role) -> Callable[[Request], Principal]:
-    def caller(request: Request) -> Principal:
-        principal = principal_of(request)
-        if principal is None:
-            raise AssertionError("the edge lets nobody in unseen")
-        if principal.role < least:
-            raise Refusal(
-                403,
-                "Forbidden",
-                f"{principal.name} is {principal.role.word} here, and this is for {least.word}s",
-                advice="Ask an administrator of the service for that role",
-            )
-        return principal
+# Dependencies are coroutines: FastAPI would run each in a thread of its own otherwise, which costs more than what they do.
+
+
+async def _the_service(request: Request) -> Service:
+    return service_of(request)
+
+
+def _caller(least: Role) -> Callable[[Request], Awaitable[Principal]]:
+    async def caller(request: Request) -> Principal:
+        return _at_least(least, request)
 
     return caller
 
 
-def _overall(request: Request) -> Principal:
-    principal = _caller(Role.ADMIN)(request)
+def _at_least(least: Role, request: Request) -> Principal:
+    principal = principal_of(request)
+    if principal is None:
+        raise AssertionError("the edge lets nobody in unseen")
+    if principal.role < least:
+        raise Refusal(
+            403,
+            "Forbidden",
+            f"{principal.name} is {principal.role.word} here, and this is for {least.word}s",
+            advice="Ask an administrator of the service for that role",
+        )
+    return principal
+
+
+async def _overall(request: Request) -> Principal:
+    principal = _at_least(Role.ADMIN, request)
     if not principal.sees_all:
         raise Refusal(403, "Forbidden", "this is for administrators of the whole service")
     return principal
 
 
-TheService = Annotated[Service, Depends(service_of)]
+TheService = Annotated[Service, Depends(_the_service)]
 Reader = Annotated[Principal, Depends(_caller(Role.READER))]
 Member = Annotated[Principal, Depends(_caller(Role.MEMBER))]
 Admin = Annotated[Principal, Depends(_overall)]
@@ -136,15 +147,47 @@ def answer(
     content = msgspec.json.encode(value)
     more = dict(headers or {})
     if is_view:
-        stale_s = service_of(request).following.stale_s
-        if stale_s is not None:
-            more |= {"Age": str(round(stale_s)), "Bloomery-Stale": f"{stale_s:.0f}"}
+        more |= _age(request)
     if request.method == "GET" and status == 200:
-        etag = etag_of(content)
-        more |= {"ETag": etag, "Cache-Control": "no-cache"}
-        if etag in _listed(request.headers.get("if-none-match")):
-            return Response(status_code=304, headers=more)
+        return _tagged(request, content, etag_of(content), more)
     return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=more)
+
+
+def answer_of_view(
+    request: Request, caller: Principal, say: Callable[[View], Any], *, besides: Hashable = None
+) -> Response:
+    """What is to be said of the fleet as it was seen last, as JSON with its ETag and age.
+
+    It is worked out once for all who ask the same and may see the same, until the fleet has changed. For routes in the event
+    loop only.
+
+    Args:
+        request: which is answered; its path and query say what is asked.
+        caller: who asks.
+        say: what is said of the view, for this caller.
+        besides: on what else that depends.
+    """
+    view = service_of(request).following.view
+
+    def make() -> tuple[bytes, str]:
+        content = msgspec.json.encode(say(view))
+        return content, etag_of(content)
+
+    key = (request.url.path, request.scope["query_string"], caller.project_id, besides)
+    content, etag = view.pages.get(key, make)
+    return _tagged(request, content, etag, _age(request))
+
+
+def _age(request: Request) -> dict[str, str]:
+    stale_s = service_of(request).following.stale_s
+    return {"Age": str(round(stale_s)), "Bloomery-Stale": f"{stale_s:.0f}"} if stale_s is not None else {}
+
+
+def _tagged(request: Request, content: bytes, etag: str, headers: Mapping[str, str]) -> Response:
+    more = {**headers, "ETag": etag, "Cache-Control": "no-cache"}
+    if etag in _listed(request.headers.get("if-none-match")):
+        return Response(status_code=304, headers=more)
+    return Response(content, media_type=MEDIA_TYPE, headers=more)
 
 
 def etag_of(content: bytes) -> str:

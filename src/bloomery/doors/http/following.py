@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bloomery.doors.http.store import Event
@@ -21,6 +22,38 @@ log = logger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Between looks at an Ironic that does not answer."""
+PAGES_BYTES = 32 * 1024 * 1024
+"""So much of what was said of a view is kept, while the view is the same."""
+
+
+class Pages:
+    """What was said of a view, in JSON with its ETag, for whoever asks the same again. For the event loop's thread only.
+
+    Args:
+        most_bytes: what was not asked for longest goes, once there is more.
+    """
+
+    def __init__(self, most_bytes: int = PAGES_BYTES) -> None:
+        self.most_bytes = most_bytes
+        self._size = 0
+        self._pages: OrderedDict[Hashable, tuple[bytes, str]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    def get(self, key: Hashable, make: Callable[[], tuple[bytes, str]]) -> tuple[bytes, str]:
+        """What is kept under the key, else what is made now."""
+        found = self._pages.get(key)
+        if found is not None:
+            self._pages.move_to_end(key)
+            return found
+        found = make()
+        self._pages[key] = found
+        self._size += len(found[0])
+        while self._size > self.most_bytes:
+            _, (content, _) = self._pages.popitem(last=False)
+            self._size -= len(content)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +64,9 @@ class View:
         nodes: by name, then UUID.
         instances: the nodes that carry one, with it, by its name, then UUID.
         as_of: when Ironic showed it, in seconds since 1970.
+        node_by: a node by UUID or name.
+        instance_by: an instance by UUID, name, or its node's.
+        pages: what was said of it.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -38,12 +74,24 @@ class View:
     as_of: float = 0.0
     node_by: Mapping[str, Node] = field(default_factory=dict)
     instance_by: Mapping[str, tuple[Instance, Node]] = field(default_factory=dict)
+    pages: Pages = field(default_factory=Pages)
 
     @classmethod
-    def of(cls, nodes: Collection[Node], as_of: float) -> View:
-        """The nodes, sorted and found by what they are called."""
+    def of(cls, nodes: Collection[Node], as_of: float, before: View | None = None) -> View:
+        """The nodes, sorted and found by what they are called.
+
+        Args:
+            nodes: all of them.
+            as_of: when Ironic showed them.
+            before: an earlier view; of a node that is as it was then, the instance is not worked out again.
+        """
         ordered = tuple(sorted(nodes, key=lambda node: (node.label, node.uuid)))
-        carrying = [(instance_on(node), node) for node in ordered if node.instance_uuid is not None]
+        known = before.instance_by if before is not None else {}
+        carrying = []
+        for node in ordered:
+            if node.instance_uuid is not None:
+                pair = known.get(node.instance_uuid)
+                carrying.append(pair if pair is not None and pair[1] is node else (instance_on(node), node))
         carrying.sort(key=lambda pair: (pair[0].name, pair[0].uuid))
         node_by: dict[str, Node] = {node.uuid: node for node in ordered}
         instance_by: dict[str, tuple[Instance, Node]] = {}
@@ -92,6 +140,7 @@ class Following:
         self.failure: BloomeryError | None = None
         self.failing_since: float | None = None
         self._told: dict[str, Mapping[str, Any]] = {}
+        self._told_of: dict[str, Node] = {}
         self._telling = threading.RLock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -109,6 +158,7 @@ class Following:
         """What differs from this is news, whoever told it."""
         with self._telling:
             self._told = dict(told)
+            self._told_of = {}
 
     def stop(self) -> None:
         """Nobody looks any more."""
@@ -193,6 +243,8 @@ class Following:
             happened: list[Event] = []
             there = {node.uuid for node in found}
             for node in found:
+                if self._told_of.get(node.uuid) is node:
+                    continue  # the fleet keeps what has not changed: of ten thousand nodes few have to be compared
                 now, before = _seen_of(node), self._told.get(node.uuid)
                 if now != before:
                     seen[node.uuid] = now
@@ -209,17 +261,25 @@ class Following:
                         lessee=before.get("lessee"),
                     )
                 )
-            self.view = View.of(found, time.time()) if seen or not self.view.as_of else _later(self.view, found)
-            if seen and self.on_news(seen, happened):
-                told = {**self._told, **seen}
-                self._told = {uuid: what for uuid, what in told.items() if what is not None}
+            self.view = _later(self.view, found)
+            if not seen or self.on_news(seen, happened):
+                for uuid, what in seen.items():
+                    if what is None:
+                        del self._told[uuid]
+                    else:
+                        self._told[uuid] = what
+                self._told_of = {node.uuid: node for node in found}
 
 
 def _later(view: View, found: Collection[Node]) -> View:
-    """The view at a later moment; anything that is not told of, such as properties, may have changed all the same."""
-    if len(found) == len(view.nodes) and all(view.node_by.get(node.uuid) is node for node in found):
-        return View(view.nodes, view.instances, time.time(), view.node_by, view.instance_by)
-    return View.of(found, time.time())
+    """The view at a later moment: the same, unless a node has changed, come or gone."""
+    known = view.node_by.get
+    # The fleet reads what has just changed more than once; it is the same node then, if not the same object.
+    if len(found) == len(view.nodes) and all(
+        before is node or before == node for node in found for before in (known(node.uuid),)
+    ):
+        return replace(view, as_of=time.time())
+    return View.of(found, time.time(), view)
 
 
 _TOLD = (

@@ -28,6 +28,7 @@ from bloomery.doors.http.answers import (
     Reader,
     TheService,
     answer,
+    answer_of_view,
     check_if_match,
     chosen,
     next_page,
@@ -35,6 +36,7 @@ from bloomery.doors.http.answers import (
 )
 from bloomery.doors.http.bounds import check_image, deploy_within, group_within, nic_within, refuse_steps
 from bloomery.doors.http.context import request_id_now
+from bloomery.doors.http.following import View
 from bloomery.doors.http.service import Service
 from bloomery.doors.http.verbs import Order
 from bloomery.doors.http.views import instance_row, operation_row
@@ -159,7 +161,6 @@ def ask(
 @router.get("", response_model=s.InstanceList, responses=READS)
 async def list_instances(
     request: Request,
-    service: TheService,
     caller: Reader,
     state: Annotated[list[str] | None, Query(description="Only those in one of these provision states.")] = None,
     manager: Annotated[list[Manager] | None, Query(description="Only those that one of these deployed.")] = None,
@@ -173,19 +174,26 @@ async def list_instances(
     fields: Fields = None,
 ) -> Response:
     """List the instances, by name: those of others, such as Nova's, too."""
-    wanted = [
-        pair
-        for pair in service.following.view.instances
-        if caller.sees(pair[1])
-        and (not state or pair[0].state in state)
-        and (not manager or pair[0].manager in manager)
-        and (not resource_class or pair[0].resource_class in resource_class)
-        and power_state in (None, pair[0].power_state)
-        and (name is None or name.lower() in pair[0].name.lower())
-    ]
-    page, following = page_of(wanted, lambda pair: (pair[0].name, pair[0].uuid), marker, limit)
-    rows = chosen((instance_row(instance, node, caller) for instance, node in page), fields, _FIELDS)
-    return answer(request, {"instances": rows, "next": next_page(request, following)}, is_view=True)
+
+    def say(view: View) -> dict[str, Any]:
+        found = view.instances
+        filters = (state, manager, resource_class, power_state, name)
+        if not caller.sees_all or any(one is not None for one in filters):
+            found = tuple(
+                pair
+                for pair in found
+                if caller.sees(pair[1])
+                and (not state or pair[0].state in state)
+                and (not manager or pair[0].manager in manager)
+                and (not resource_class or pair[0].resource_class in resource_class)
+                and power_state in (None, pair[0].power_state)
+                and (name is None or name.lower() in pair[0].name.lower())
+            )
+        page, following = page_of(found, lambda pair: (pair[0].name, pair[0].uuid), marker, limit)
+        rows = chosen((instance_row(instance, node, caller) for instance, node in page), fields, _FIELDS)
+        return {"instances": rows, "next": next_page(request, following)}
+
+    return answer_of_view(request, caller, say)
 
 
 @router.get("/{instance}", response_model=s.InstanceRow, responses=READS_NODE)

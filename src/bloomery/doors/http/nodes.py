@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -21,10 +21,12 @@ from bloomery.doors.http.answers import (
     Reader,
     TheService,
     answer,
+    answer_of_view,
     chosen,
     next_page,
     page_of,
 )
+from bloomery.doors.http.following import View
 from bloomery.doors.http.service import Service
 from bloomery.doors.http.views import nic_rows, node_row
 from bloomery.errors import NodeNotFound
@@ -58,7 +60,6 @@ def find(service: Service, caller: Principal, name: str) -> Node:
 @router.get("/nodes", response_model=s.NodeList, responses=READS)
 async def list_nodes(
     request: Request,
-    service: TheService,
     caller: Reader,
     q: Annotated[
         str | None,
@@ -80,23 +81,30 @@ async def list_nodes(
     fields: Fields = None,
 ) -> Response:
     """List the nodes, by name."""
-    wanted = [
-        node
-        for node in service.following.view.nodes
-        if caller.sees(node)
-        and (not q or _has(node, q.lower()))
-        and (not state or (node.provision_state or "available") in state)
-        and (not resource_class or node.resource_class in resource_class)
-        and (not trait or set(trait) <= set(node.traits or ()))
-        and power_state in (None, node.power_state)
-        and maintenance in (None, node.maintenance)
-        and (free is None or free is not bool(why_not(node, _ANY)))
-        and (used is None or used is (node.instance_uuid is not None))
-        and (trouble is None or trouble is bool(troubles(node)))
-    ]
-    page, following = page_of(wanted, lambda node: (node.label, node.uuid), marker, limit)
-    rows = chosen((node_row(node, caller) for node in page), fields, _FIELDS)
-    return answer(request, {"nodes": rows, "next": next_page(request, following)}, is_view=True)
+
+    def fits(node: Node) -> bool:
+        return (
+            caller.sees(node)
+            and (not q or _has(node, q.lower()))
+            and (not state or (node.provision_state or "available") in state)
+            and (not resource_class or node.resource_class in resource_class)
+            and (not trait or set(trait) <= set(node.traits or ()))
+            and power_state in (None, node.power_state)
+            and maintenance in (None, node.maintenance)
+            and (free is None or free is not bool(why_not(node, _ANY)))
+            and (used is None or used is (node.instance_uuid is not None))
+            and (trouble is None or trouble is bool(troubles(node)))
+        )
+
+    def say(view: View) -> dict[str, Any]:
+        filters = (q, state, resource_class, trait, power_state, maintenance, free, used, trouble)
+        is_all = caller.sees_all and all(one is None for one in filters)
+        found = view.nodes if is_all else tuple(filter(fits, view.nodes))
+        page, following = page_of(found, lambda node: (node.label, node.uuid), marker, limit)
+        rows = chosen((node_row(node, caller) for node in page), fields, _FIELDS)
+        return {"nodes": rows, "next": next_page(request, following)}
+
+    return answer_of_view(request, caller, say)
 
 
 def _has(node: Node, text: str) -> bool:
@@ -183,7 +191,6 @@ def show_connector(request: Request, service: TheService, caller: Reader, node: 
 @router.get("/why-not", response_model=s.WhyNot, responses=READS)
 async def explain(
     request: Request,
-    service: TheService,
     caller: Reader,
     resource_class: Annotated[str | None, Query(max_length=255, description="The node's resource class.")] = None,
     trait: Annotated[list[str] | None, Query(max_length=64, description="Traits, all of which it has.")] = None,
@@ -204,14 +211,17 @@ async def explain(
         conductor_group=conductor_group,
         candidates=tuple(candidate or ()),
     )
-    found = [(node, why_not(node, wanted)) for node in service.following.view.nodes if caller.sees(node)]
-    found.sort(key=lambda pair: (len(pair[1]), pair[0].label))
-    rows = [
-        {"uuid": node.uuid, "name": node.label, "reasons": caller.shown(list(reasons))}
-        for node, reasons in found[:limit]
-    ]
-    fitting = sum(not reasons for _, reasons in found)
-    return answer(request, {"fitting": fitting, "total": len(found), "nodes": rows}, is_view=True)
+
+    def say(view: View) -> dict[str, Any]:
+        found = [(node, why_not(node, wanted)) for node in view.nodes if caller.sees(node)]
+        found.sort(key=lambda pair: (len(pair[1]), pair[0].label))
+        rows = [
+            {"uuid": node.uuid, "name": node.label, "reasons": caller.shown(list(reasons))}
+            for node, reasons in found[:limit]
+        ]
+        return {"fitting": sum(not reasons for _, reasons in found), "total": len(found), "nodes": rows}
+
+    return answer_of_view(request, caller, say)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -222,26 +232,29 @@ def _pair(text: str) -> tuple[str, str]:
 @router.get("/fleet", response_model=s.FleetView, responses=READS)
 async def show_fleet(request: Request, service: TheService, caller: Reader) -> Response:
     """The fleet at a glance: counts, what needs a hand, what is under way."""
-    view = service.following.view
-    nodes = [node for node in view.nodes if caller.sees(node)]
-    instances = [instance for instance, node in view.instances if caller.sees(node)]
-    in_trouble = [(node, reasons) for node in nodes if (reasons := troubles(node))]
-    shown = {
-        "nodes": len(nodes),
-        "instances": len(instances),
-        "free": sum(not why_not(node, _ANY) for node in nodes),
-        "by_state": _counted(node.provision_state or "available" for node in nodes),
-        "by_power": _counted(node.power_state or "unknown" for node in nodes),
-        "by_class": _counted(node.resource_class or "none" for node in nodes),
-        "by_health": _counted((node.health or "unknown").lower() for node in nodes),
-        "by_manager": _counted(instance.manager.value for instance in instances),
-        "in_trouble": [
-            {"uuid": node.uuid, "name": node.label, "reasons": caller.shown(list(reasons))}
-            for node, reasons in in_trouble[:IN_TROUBLE]
-        ],
-        "under_way": service.workers.under_way,
-    }
-    return answer(request, shown, is_view=True)
+    under_way = service.workers.under_way
+
+    def say(view: View) -> dict[str, Any]:
+        nodes = [node for node in view.nodes if caller.sees(node)]
+        instances = [instance for instance, node in view.instances if caller.sees(node)]
+        in_trouble = [(node, reasons) for node in nodes if (reasons := troubles(node))]
+        return {
+            "nodes": len(nodes),
+            "instances": len(instances),
+            "free": sum(not why_not(node, _ANY) for node in nodes),
+            "by_state": _counted(node.provision_state or "available" for node in nodes),
+            "by_power": _counted(node.power_state or "unknown" for node in nodes),
+            "by_class": _counted(node.resource_class or "none" for node in nodes),
+            "by_health": _counted((node.health or "unknown").lower() for node in nodes),
+            "by_manager": _counted(instance.manager.value for instance in instances),
+            "in_trouble": [
+                {"uuid": node.uuid, "name": node.label, "reasons": caller.shown(list(reasons))}
+                for node, reasons in in_trouble[:IN_TROUBLE]
+            ],
+            "under_way": under_way,
+        }
+
+    return answer_of_view(request, caller, say, besides=under_way)
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:
