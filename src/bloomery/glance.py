@@ -10,6 +10,7 @@ import msgspec
 from bloomery.deadline import Deadline
 from bloomery.errors import AmbiguousName, ImageNotFound, RequestRefused
 from bloomery.rest.failures import Kind
+from bloomery.rest.pages import every_page
 from bloomery.rest.retries import certainly
 from bloomery.rest.transport import Transport
 
@@ -32,6 +33,10 @@ class GlanceImage(msgspec.Struct, frozen=True, kw_only=True):
 class _Images(msgspec.Struct, frozen=True):
     images: list[GlanceImage]
     next: str | None = None
+
+
+def _last_if_more(page: _Images) -> str | None:
+    return page.images[-1].id if page.next is not None and page.images else None
 
 
 class Glance:
@@ -61,20 +66,21 @@ class Glance:
 
     def images(self) -> list[GlanceImage]:
         """Every active image, by name."""
-        found: list[GlanceImage] = []
-        query: dict[str, str | int | list[str]] = {"status": "active", "limit": PAGE}
-        while True:
-            page = certainly(
+
+        def read(marker: str | None) -> _Images:
+            query: dict[str, str | int | list[str]] = {"status": "active", "limit": PAGE}
+            if marker is not None:
+                query["marker"] = marker
+            return certainly(
                 "Glance",
                 "listing images",
-                lambda s: self.transport.request("GET", "/images", query=dict(query), timeout_s=s).decode(_Images),
+                lambda s: self.transport.request("GET", "/images", query=query, timeout_s=s).decode(_Images),
                 deadline=self.deadline,
                 kind=Kind.READ,
             )
-            found += page.images
-            if page.next is None or not page.images:
-                return sorted(found, key=lambda image: (image.name or "", image.id))
-            query["marker"] = page.images[-1].id
+
+        pages = every_page(read, _last_if_more, what="Glance gave a list of images")
+        return sorted((image for page in pages for image in page.images), key=lambda it: (it.name or "", it.id))
 
     def _by_id(self, image_id: str) -> GlanceImage | None:
         try:

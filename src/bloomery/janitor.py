@@ -26,7 +26,7 @@ from bloomery.operations import deploy, recover, vifs
 from bloomery.operations.liveness import SKEW, why_over
 from bloomery.operations.run import Options, Services, as_mapping, is_managed_by
 from bloomery.plain import logger
-from bloomery.rest.transport import Reply, Transport
+from bloomery.rest.transport import Detour, Reply, Request, Transport
 from bloomery.states import MAY_BE_UPDATED, ON_LEFT_BEHIND, LeftBehind, Provision
 from bloomery.watch import Watch
 
@@ -716,27 +716,16 @@ class Pace:
         return self._closed
 
 
-class _Paced(Transport):
+class _Paced(Detour):
     """A transport whose requests wait for their turn."""
 
     def __init__(self, real: Transport, pace: Pace) -> None:
-        super().__init__(real.adapter, service=real.service, version_path=real.version_path, headers=real.headers)
-        self.real = real
+        super().__init__(real)
         self.pace = pace
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: object = None,
-        query: Mapping[str, str | int | list[str]] | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float,
-        bulk: bool = False,
-    ) -> Reply:
+    def passed(self, request: Request) -> Reply:
         self.pace.step()
-        return self.real.request(method, path, body=body, query=query, headers=headers, timeout_s=timeout_s, bulk=bulk)
+        return self.sent(request)
 
 
 def paced(services: Services, pace: Pace) -> Services:

@@ -19,7 +19,7 @@ from bloomery.engine import Observer
 from bloomery.ironic import Ironic, Node
 from bloomery.neutron import Neutron
 from bloomery.operations.run import Services
-from bloomery.rest.transport import Reply, Transport
+from bloomery.rest.transport import Detour, Reply, Request, Transport
 from bloomery.states import Meaning
 from bloomery.watch import Watch
 
@@ -96,32 +96,22 @@ class _RehearsalWatch(Watch):
         raise RehearsalOver
 
 
-class _Rehearsal(Transport):
+class _Rehearsal(Detour):
     """A transport that lets reads through, changed by the stage, and keeps everything else."""
 
     def __init__(self, real: Transport, calls: list[RehearsedCall], stage: _Stage) -> None:
-        super().__init__(real.adapter, service=real.service, version_path=real.version_path, headers=real.headers)
-        self.real = real
+        super().__init__(real)
         self.calls = calls
         self.stage = stage
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: object = None,
-        query: Mapping[str, str | int | list[str]] | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float,
-        bulk: bool = False,
-    ) -> Reply:
+    def passed(self, request: Request) -> Reply:
         def read(where: str, query: Mapping[str, Any] | None = None) -> Any:
-            reply = self.real.request("GET", where, query=query, headers=headers, timeout_s=timeout_s, bulk=bulk)
+            reply = self.sent(replace(request, method="GET", path=where, body=None, query=query))
             return msgspec.json.decode(reply.body)
 
-        if method == "GET":
-            return _reply(self.shown(path, dict(query or {}), read))
+        method, path, body = request.method, request.path, request.body
+        if not request.is_write:
+            return _reply(self.shown(path, dict(request.query or {}), read))
         self.calls.append(RehearsedCall(self.service, method, self.version_path + path, _shown(body)))
         return _reply(self.answered(method, path, body, read))
 

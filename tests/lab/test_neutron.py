@@ -16,8 +16,10 @@ import requests
 from bloomery.lab import neutron as lab_neutron
 from bloomery.lab.errors import LabError
 from bloomery.lab.neutron import PHYSICAL_NETWORK, SWITCHES, LabNetworks
+from bloomery.lab.neutron_server import CONFIGURATION
 from bloomery.lab.service import RunningService, start, stop
 from bloomery.lab.wait import until
+from bloomery.testing.gateways import neutron_at
 
 START_TIMEOUT_S = 60.0
 
@@ -82,6 +84,34 @@ def neutron(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neutron]:
     try:
         with requests.Session() as session:
             yield Neutron(endpoint, lab_neutron.networks(endpoint), running.log, session)
+    finally:
+        stop([running], grace_s=5)
+
+
+def test_a_list_that_neutron_cuts_into_pages_is_read_to_its_end(tmp_path: Path) -> None:
+    port = free_port()
+    service = lab_neutron.prepare(tmp_path, port=port)
+    configuration = tmp_path / "neutron" / CONFIGURATION
+    configuration.write_text(configuration.read_text().replace("[DEFAULT]\n", "[DEFAULT]\npagination_max_limit = 2\n"))
+    (tmp_path / "logs").mkdir()
+    running = start(service, logs=tmp_path / "logs")
+    try:
+        until(lambda: running.has_ended() or service.is_ready(), what="Neutron's start", timeout_s=START_TIMEOUT_S)
+        endpoint = f"http://127.0.0.1:{port}"
+        networks = lab_neutron.networks(endpoint)
+        gateway = neutron_at(endpoint)
+        instance = str(uuid.uuid4())
+        made = {
+            gateway.create_port(instance_uuid=instance, name=f"eth{number}", network_id=networks.tenant["private"]).id
+            for number in range(5)
+        }
+        with requests.Session() as session:
+            first = session.get(f"{endpoint}/v2.0/ports?device_id={instance}", timeout=60).json()
+        assert len(first["ports"]) == 2, "it cuts nothing"
+        assert {port.id for port in gateway.ports_of(instance)} == {port.id for port in gateway.our_ports()} == made
+        assert {port.id for port in gateway.ports(sorted(made))} == made
+        assert {network.id for network in gateway.networks()} >= set(networks.tenant.values())
+        assert len(gateway.subnets_of(networks.tenant["dual"])) == 2
     finally:
         stop([running], grace_s=5)
 

@@ -15,6 +15,7 @@ from bloomery.errors import (
     OperationTimedOut,
     ServiceUnavailable,
 )
+from bloomery.secret import Secret
 from bloomery.states import Power
 from bloomery.testing import Fault, FaultKind, IronicSimulator, NeutronSimulator, RecordedRequest
 from bloomery.testing.clock import JumpingClock
@@ -54,6 +55,30 @@ def world() -> Iterator[World]:
             network_id=network_id,
         )
         yield World(simulator, bench)
+
+
+def test_lists_that_ironic_cuts_into_pages_are_read_to_their_end() -> None:
+    with IronicSimulator(max_limit=2) as simulator:
+        uuids = {simulator.add_node(f"n{number}", storage_interface="external", ports=3) for number in range(5)}
+        ironic = ironic_at(simulator.url)
+        one = min(uuids)
+        for number in range(5):
+            ironic.add_volume_target(
+                one,
+                target_uuid=f"{TARGET[:-1]}{number}",
+                volume_id=f"v{number}",
+                volume_type="iscsi",
+                boot_index=number,
+                properties=Secret({}),
+                extra={},
+            )
+            ironic.allocate(f"{TARGET[:-1]}{number}", resource_class="none", name=f"a{number}")
+        assert {node.uuid for node in ironic.nodes()} == uuids
+        assert len({port.uuid for port in ironic.every_port()}) == 15
+        assert len({port.uuid for port in ironic.ports(one)}) == 3
+        for targets in (ironic.every_volume_target(), ironic.volume_targets(one)):
+            assert sorted(target.volume_id for target in targets) == [f"v{number}" for number in range(5)]
+        assert sorted(str(allocation.name) for allocation in ironic.allocations()) == [f"a{n}" for n in range(5)]
 
 
 Deed = Callable[[World], None]

@@ -93,6 +93,34 @@ def test_many_are_asked_for_at_once(simulator: NeutronSimulator, neutron: Neutro
     assert len(simulator.requests) == 1
 
 
+def test_lists_that_neutron_cuts_into_pages_are_read_to_their_end(
+    simulator: NeutronSimulator, neutron: Neutron
+) -> None:
+    networks = [simulator.add_network(f"n{number}", cidrs=["10.1.0.0/24", "10.2.0.0/24"]) for number in range(5)]
+    vifs = {made(neutron, networks[0], name=f"eth{number}").id for number in range(4)}
+    theirs = {simulator.add_port(networks[1], device_id=OTHER) for _ in range(3)}
+    groups = {str(simulator.create("security_groups", {"name": f"g{number}"})["id"]) for number in range(4)}
+    for simulator.max_limit in (1, 2, 3, 4, 100):
+        assert [network.id for network in neutron.networks()] == networks
+        assert len(neutron.subnets_of(networks[1])) == 2
+        assert {port.id for port in neutron.our_ports()} == {port.id for port in neutron.ports_of(INSTANCE)} == vifs
+        assert {port.id for port in neutron.ports([*theirs, *vifs])} == {*theirs, *vifs}
+        assert {group.id for group in neutron.security_groups([*groups])} == groups
+
+
+def test_a_page_begins_after_the_last_thing_on_the_page_before_whatever_neutrons_link_says(
+    simulator: NeutronSimulator, neutron: Neutron, network_id: str
+) -> None:
+    vifs = [made(neutron, network_id, name=f"eth{number}").id for number in range(3)]
+    simulator.max_limit = 2
+    simulator.requests.clear()
+    assert [port.id for port in neutron.our_ports()] == vifs
+    assert [request.target for request in simulator.requests] == [
+        "/v2.0/ports?device_owner=baremetal%3Anone",
+        f"/v2.0/ports?device_owner=baremetal%3Anone&marker={vifs[1]}",
+    ]
+
+
 def test_a_vif_that_we_made_says_so_and_is_found_by_that(
     simulator: NeutronSimulator, neutron: Neutron, network_id: str
 ) -> None:

@@ -25,7 +25,6 @@ from bloomery.errors import (
     NodeUnavailable,
     RequestRefused,
     ServiceTooOld,
-    UnexpectedReply,
 )
 from bloomery.ironic.features import FLOOR, NEWEST, Feature, Features, dotted
 from bloomery.ironic.models import (
@@ -47,18 +46,18 @@ from bloomery.ironic.models import (
     VolumeTarget,
 )
 from bloomery.rest.failures import Failure, Kind, RequestFailure
+from bloomery.rest.pages import every_page
+from bloomery.rest.pages import next_marker as marker_after
 from bloomery.rest.retries import LONGEST_PAUSE_S, certainly, translated
 from bloomery.rest.transport import Reply, Transport
 from bloomery.secret import Secret
 from bloomery.states import MAY_BE_UPDATED, TAKEN_UP, Power, Provision
 
 T = TypeVar("T")
+P = TypeVar("P", bound="_Page")
 
 PAGE = 1000
 """Nodes per page of a list; Ironic's own limit unless its operator chose another."""
-
-MOST_PAGES = 10_000
-"""A list that goes on after so many pages has no end: Ironic has never had ten million nodes."""
 
 SPURIOUS_CONFLICTS = 6
 """409 so often in a row, from a node that nobody holds, is meant."""
@@ -73,34 +72,72 @@ Patch = list[dict[str, object]]
 ReadBack = Callable[[RequestFailure], "T | None"]
 
 
-class _Nodes(msgspec.Struct, frozen=True):
+class _Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a list. Ironic gives `next` only where more follows; its own maximum may be below the limit asked for."""
+
+    next: str | None = None
+
+    @property
+    def rows(self) -> Sequence[Node | Port | PortGroup | VolumeConnector | VolumeTarget | Allocation]:
+        """What is on it."""
+        raise NotImplementedError
+
+    @property
+    def last_if_more(self) -> str | None:
+        """The last thing on it, if more follows."""
+        return self.rows[-1].uuid if self.next is not None and self.rows else None
+
+
+class _Nodes(_Page, frozen=True):
     nodes: list[Node]
-    next: str | None = None
+
+    @property
+    def rows(self) -> Sequence[Node]:
+        return self.nodes
 
 
-class _Ports(msgspec.Struct, frozen=True):
+class _Ports(_Page, frozen=True):
     ports: list[Port]
-    next: str | None = None
+
+    @property
+    def rows(self) -> Sequence[Port]:
+        return self.ports
 
 
-class _PortGroups(msgspec.Struct, frozen=True):
+class _PortGroups(_Page, frozen=True):
     portgroups: list[PortGroup]
+
+    @property
+    def rows(self) -> Sequence[PortGroup]:
+        return self.portgroups
 
 
 class _Vifs(msgspec.Struct, frozen=True):
     vifs: list[Vif]
 
 
-class _Connectors(msgspec.Struct, frozen=True):
+class _Connectors(_Page, frozen=True):
     connectors: list[VolumeConnector]
 
+    @property
+    def rows(self) -> Sequence[VolumeConnector]:
+        return self.connectors
 
-class _Targets(msgspec.Struct, frozen=True):
+
+class _Targets(_Page, frozen=True):
     targets: list[VolumeTarget]
 
+    @property
+    def rows(self) -> Sequence[VolumeTarget]:
+        return self.targets
 
-class _Allocations(msgspec.Struct, frozen=True):
+
+class _Allocations(_Page, frozen=True):
     allocations: list[Allocation]
+
+    @property
+    def rows(self) -> Sequence[Allocation]:
+        return self.allocations
 
 
 class _Conductors(msgspec.Struct, frozen=True):
@@ -189,6 +226,24 @@ class Ironic:
                 f"the node is not there, {doing}", reason=refusal.reason, request_id=refusal.request_id
             ) from refusal
 
+    def _pages(
+        self,
+        path: str,
+        kind: type[P],
+        *,
+        of: str,
+        doing: str,
+        query: Mapping[str, Any] | None = None,
+        bulk: bool = False,
+    ) -> Iterator[P]:
+        """A list's pages, to its end."""
+
+        def read(marker: str | None) -> P:
+            after = {} if marker is None else {"marker": marker}
+            return self._read(path, kind, doing=doing, query={**(query or {}), **after} or None, bulk=bulk)
+
+        return every_page(read, lambda page: page.last_if_more, what=f"Ironic gave a list of {of}")
+
     def _look_up(self, path: str, kind: type[T], *, doing: str, query: Mapping[str, Any] | None = None) -> T | None:
         try:
             return self._read(path, kind, doing=doing, query=query, may_be_missing=True)
@@ -275,14 +330,8 @@ class Ironic:
             name: str(value).lower() if isinstance(value, bool) else value for name, value in (filters or {}).items()
         }
         query |= {"fields": ",".join(self._known(fields)), "limit": page}
-        asked: set[str] = set()
-        while True:
-            answer = self._read("/nodes", _Nodes, doing="listing nodes", query=query, bulk=True)
+        for answer in self._pages("/nodes", _Nodes, of="nodes", doing="listing nodes", query=query, bulk=True):
             yield from answer.nodes
-            # Ironic gives `next` only where more follows; its own maximum may be below the limit that we ask for.
-            if answer.next is None or not answer.nodes:
-                return
-            query["marker"] = next_marker(answer.nodes, asked)
 
     def newest_changes(self, *, limit: int, marker: str | None = None) -> list[Node]:
         """The nodes that were changed last, the very last one first, with everything that Ironic has of them."""
@@ -297,25 +346,23 @@ class Ironic:
         if self.features.has(Feature.PORT_NAMES):
             fields += ",name"
         query = {"node": node_uuid, "fields": fields}
-        answer = self._read("/ports", _Ports, doing=f"reading the NICs of node {node_uuid}", query=query)
-        return _of_node(node_uuid, answer.ports)
+        doing = f"reading the NICs of node {node_uuid}"
+        pages = self._pages("/ports", _Ports, of="NICs", doing=doing, query=query)
+        return _of_node(node_uuid, [port for page in pages for port in page.ports])
 
     def every_port(self) -> Iterator[Port]:
         """The NICs of all nodes, page by page, with what is plugged into them."""
         query: dict[str, Any] = {"fields": "uuid,address,node_uuid,internal_info", "limit": PAGE}
-        while True:
-            answer = self._read("/ports", _Ports, doing="listing NICs", query=query, bulk=True)
-            yield from answer.ports
-            if answer.next is None or not answer.ports:
-                return
-            query["marker"] = answer.ports[-1].uuid
+        for page in self._pages("/ports", _Ports, of="NICs", doing="listing NICs", query=query, bulk=True):
+            yield from page.ports
 
     def port_groups(self, node_uuid: str) -> list[PortGroup]:
         """The node's bonds."""
         fields = "uuid,name,address,node_uuid,mode,properties,standalone_ports_supported,internal_info"
         query = {"node": node_uuid, "fields": fields}
         doing = f"reading the bonds of node {node_uuid}"
-        return _of_node(node_uuid, self._read("/portgroups", _PortGroups, doing=doing, query=query).portgroups)
+        pages = self._pages("/portgroups", _PortGroups, of="bonds", doing=doing, query=query)
+        return _of_node(node_uuid, [group for page in pages for group in page.portgroups])
 
     def vifs(self, node_uuid: str) -> list[str]:
         """The VIFs that are plugged into the node."""
@@ -711,7 +758,8 @@ class Ironic:
 
     def allocations(self) -> list[Allocation]:
         """Every allocation that these credentials may see."""
-        return self._read("/allocations", _Allocations, doing="listing allocations").allocations
+        pages = self._pages("/allocations", _Allocations, of="allocations", doing="listing allocations", bulk=True)
+        return [allocation for page in pages for allocation in page.allocations]
 
     def allocate(
         self,
@@ -790,24 +838,23 @@ class Ironic:
     def volume_connectors(self, node_uuid: str) -> list[VolumeConnector]:
         """How the node reaches storage."""
         query = {"node": node_uuid, "detail": "true"}
-        answer = self._read(
-            "/volume/connectors", _Connectors, doing=f"reading the volume connectors of node {node_uuid}", query=query
-        )
-        return _of_node(node_uuid, answer.connectors)
+        doing = f"reading the volume connectors of node {node_uuid}"
+        pages = self._pages("/volume/connectors", _Connectors, of="volume connectors", doing=doing, query=query)
+        return _of_node(node_uuid, [connector for page in pages for connector in page.connectors])
 
     def volume_targets(self, node_uuid: str) -> list[VolumeTarget]:
         """The volumes that the node has."""
         query = {"node": node_uuid, "detail": "true"}
-        answer = self._read(
-            "/volume/targets", _Targets, doing=f"reading the volume targets of node {node_uuid}", query=query
-        )
-        return _of_node(node_uuid, answer.targets)
+        doing = f"reading the volume targets of node {node_uuid}"
+        return _of_node(node_uuid, self._volume_targets(query, doing=doing))
 
     def every_volume_target(self) -> list[VolumeTarget]:
         """The volumes of all nodes."""
-        return self._read(
-            "/volume/targets", _Targets, doing="listing volume targets", query={"detail": "true"}, bulk=True
-        ).targets
+        return self._volume_targets({"detail": "true"}, doing="listing volume targets", bulk=True)
+
+    def _volume_targets(self, query: Mapping[str, Any], *, doing: str, bulk: bool = False) -> list[VolumeTarget]:
+        pages = self._pages("/volume/targets", _Targets, of="volume targets", doing=doing, query=query, bulk=bulk)
+        return [target for page in pages for target in page.targets]
 
     def add_volume_target(
         self,
@@ -957,11 +1004,7 @@ def next_marker(page: Sequence[Node], asked: set[str]) -> str:
     Raises:
         UnexpectedReply: the list goes round in circles, or has no end.
     """
-    marker = page[-1].uuid
-    if marker in asked or len(asked) >= MOST_PAGES:
-        raise UnexpectedReply("Ironic gave a list of nodes that has no end", reason=f"{len(asked)} pages were read")
-    asked.add(marker)
-    return marker
+    return marker_after(page[-1].uuid, asked, what="Ironic gave a list of nodes")
 
 
 def _progress_of(node: Node) -> tuple[str | None, str | None, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID
@@ -13,30 +13,91 @@ from bloomery.deadline import Deadline
 from bloomery.errors import AmbiguousName, InterfaceFailed, NetworkNotFound
 from bloomery.neutron.models import DEVICE_OWNER, Network, NeutronPort, SecurityGroup, Subnet, description_of_ours
 from bloomery.rest.failures import Failure, Kind, RequestFailure
+from bloomery.rest.pages import every_page
 from bloomery.rest.retries import certainly
 from bloomery.rest.transport import Reply, Transport
 
 T = TypeVar("T")
+P = TypeVar("P", bound="_Page")
 
 
-class _Networks(msgspec.Struct, frozen=True):
+class _Link(msgspec.Struct, frozen=True):
+    rel: str = ""
+
+
+class _Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a list: Neutron cuts lists where its operator has set `pagination_max_limit`."""
+
+    @property
+    def rows(self) -> Sequence[Network | Subnet | NeutronPort | SecurityGroup]:
+        """What is on it."""
+        raise NotImplementedError
+
+    @property
+    def links(self) -> Sequence[_Link]:
+        """Where to go from it."""
+        raise NotImplementedError
+
+    @property
+    def last_if_more(self) -> str | None:
+        """The last thing on it, if more may follow."""
+        return self.rows[-1].id if self.rows and any(link.rel == "next" for link in self.links) else None
+
+
+class _Networks(_Page, frozen=True):
     networks: list[Network]
+    networks_links: list[_Link] = []
+
+    @property
+    def rows(self) -> Sequence[Network]:
+        return self.networks
+
+    @property
+    def links(self) -> Sequence[_Link]:
+        return self.networks_links
 
 
-class _Subnets(msgspec.Struct, frozen=True):
+class _Subnets(_Page, frozen=True):
     subnets: list[Subnet]
+    subnets_links: list[_Link] = []
+
+    @property
+    def rows(self) -> Sequence[Subnet]:
+        return self.subnets
+
+    @property
+    def links(self) -> Sequence[_Link]:
+        return self.subnets_links
 
 
-class _Ports(msgspec.Struct, frozen=True):
+class _Ports(_Page, frozen=True):
     ports: list[NeutronPort]
+    ports_links: list[_Link] = []
+
+    @property
+    def rows(self) -> Sequence[NeutronPort]:
+        return self.ports
+
+    @property
+    def links(self) -> Sequence[_Link]:
+        return self.ports_links
 
 
 class _Port(msgspec.Struct, frozen=True):
     port: NeutronPort
 
 
-class _Groups(msgspec.Struct, frozen=True):
+class _Groups(_Page, frozen=True):
     security_groups: list[SecurityGroup]
+    security_groups_links: list[_Link] = []
+
+    @property
+    def rows(self) -> Sequence[SecurityGroup]:
+        return self.security_groups
+
+    @property
+    def links(self) -> Sequence[_Link]:
+        return self.security_groups_links
 
 
 class Neutron:
@@ -55,14 +116,33 @@ class Neutron:
         """The same Neutron, for work that has another deadline."""
         return Neutron(self.transport, deadline)
 
-    def _read(self, path: str, kind: type[T], *, doing: str, query: Mapping[str, Any] | None = None) -> T:
-        return certainly(
-            "Neutron",
-            doing,
-            lambda s: self.transport.request("GET", path, query=query, timeout_s=s).decode(kind),
-            deadline=self.deadline,
-            kind=Kind.LOOK_UP,
-        )
+    def _pages(self, path: str, kind: type[P], *, doing: str, query: Mapping[str, Any] | None = None) -> Iterator[P]:
+        """A list's pages, to its end; whatever links Neutron gives, only the same list is asked for."""
+
+        def read(marker: str | None) -> P:
+            asked = dict(query or {}) if marker is None else {**(query or {}), "marker": marker}
+            return certainly(
+                "Neutron",
+                doing,
+                lambda s: self.transport.request("GET", path, query=asked or None, timeout_s=s).decode(kind),
+                deadline=self.deadline,
+                kind=Kind.LOOK_UP,
+            )
+
+        return every_page(read, lambda page: page.last_if_more, what=f"Neutron gave a list of {path.strip('/')}")
+
+    def _networks(self, query: Mapping[str, Any] | None, *, doing: str) -> list[Network]:
+        return [row for page in self._pages("/networks", _Networks, doing=doing, query=query) for row in page.networks]
+
+    def _subnets(self, query: Mapping[str, Any], *, doing: str) -> list[Subnet]:
+        return [row for page in self._pages("/subnets", _Subnets, doing=doing, query=query) for row in page.subnets]
+
+    def _ports(self, query: Mapping[str, Any], *, doing: str) -> list[NeutronPort]:
+        return [row for page in self._pages("/ports", _Ports, doing=doing, query=query) for row in page.ports]
+
+    def _groups(self, query: Mapping[str, Any], *, doing: str) -> list[SecurityGroup]:
+        pages = self._pages("/security-groups", _Groups, doing=doing, query=query)
+        return [row for page in pages for row in page.security_groups]
 
     def _write(
         self,
@@ -93,7 +173,7 @@ class Neutron:
             AmbiguousName: there are several.
         """
         doing = f"looking for network {name_or_id}"
-        found = self._read("/networks", _Networks, doing=doing, query=_by(name_or_id)).networks
+        found = self._networks(_by(name_or_id), doing=doing)
         return _only(found, "network", name_or_id)
 
     def networks(self, ids: Collection[str] | None = None) -> list[Network]:
@@ -101,7 +181,7 @@ class Neutron:
         if ids is not None and not ids:
             return []
         query = None if ids is None else {"id": sorted(ids)}
-        return self._read("/networks", _Networks, doing="listing networks", query=query).networks
+        return self._networks(query, doing="listing networks")
 
     def subnet(self, name_or_id: str) -> Subnet:
         """The subnet of that name or id.
@@ -111,21 +191,18 @@ class Neutron:
             AmbiguousName: there are several.
         """
         doing = f"looking for subnet {name_or_id}"
-        found = self._read("/subnets", _Subnets, doing=doing, query=_by(name_or_id)).subnets
+        found = self._subnets(_by(name_or_id), doing=doing)
         return _only(found, "subnet", name_or_id)
 
     def subnets_of(self, network_id: str) -> list[Subnet]:
         """The network's subnets."""
-        query = {"network_id": network_id}
-        return self._read(
-            "/subnets", _Subnets, doing=f"reading the subnets of network {network_id}", query=query
-        ).subnets
+        return self._subnets({"network_id": network_id}, doing=f"reading the subnets of network {network_id}")
 
     def subnets(self, ids: Sequence[str]) -> list[Subnet]:
         """The subnets of these ids, in one request."""
         if not ids:
             return []
-        return self._read("/subnets", _Subnets, doing="reading subnets", query={"id": sorted(set(ids))}).subnets
+        return self._subnets({"id": sorted(set(ids))}, doing="reading subnets")
 
     def port(self, name_or_id: str) -> NeutronPort:
         """The VIF of that name or id.
@@ -134,26 +211,23 @@ class Neutron:
             NetworkNotFound: there is none.
             AmbiguousName: there are several.
         """
-        found = self._read("/ports", _Ports, doing=f"looking for VIF {name_or_id}", query=_by(name_or_id)).ports
+        found = self._ports(_by(name_or_id), doing=f"looking for VIF {name_or_id}")
         return _only(found, "VIF", name_or_id)
 
     def ports(self, ids: Sequence[str]) -> list[NeutronPort]:
         """The VIFs of these ids, in one request; those that do not exist are left out."""
         if not ids:
             return []
-        return self._read("/ports", _Ports, doing="reading VIFs", query={"id": sorted(set(ids))}).ports
+        return self._ports({"id": sorted(set(ids))}, doing="reading VIFs")
 
     def ports_of(self, instance_uuid: str) -> list[NeutronPort]:
         """The VIFs that say they belong to the instance."""
-        query = {"device_id": instance_uuid}
-        return self._read(
-            "/ports", _Ports, doing=f"looking for the VIFs of instance {instance_uuid}", query=query
-        ).ports
+        return self._ports({"device_id": instance_uuid}, doing=f"looking for the VIFs of instance {instance_uuid}")
 
     def our_ports(self) -> list[NeutronPort]:
         """Every VIF that we created, for whichever instance."""
         doing = "looking for VIFs that we created"
-        found = self._read("/ports", _Ports, doing=doing, query={"device_owner": DEVICE_OWNER}).ports
+        found = self._ports({"device_owner": DEVICE_OWNER}, doing=doing)
         return [port for port in found if port.is_ours]
 
     def security_group(self, name_or_id: str) -> SecurityGroup:
@@ -164,7 +238,7 @@ class Neutron:
             AmbiguousName: there are several.
         """
         doing = f"looking for security group {name_or_id}"
-        found = self._read("/security-groups", _Groups, doing=doing, query=_by(name_or_id)).security_groups
+        found = self._groups(_by(name_or_id), doing=doing)
         return _only(found, "security group", name_or_id)
 
     def security_groups(self, ids: Sequence[str]) -> list[SecurityGroup]:
@@ -172,7 +246,7 @@ class Neutron:
         if not ids:
             return []
         query = {"id": sorted(set(ids))}
-        return self._read("/security-groups", _Groups, doing="reading security groups", query=query).security_groups
+        return self._groups(query, doing="reading security groups")
 
     # Changing
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,6 +25,9 @@ from bloomery.rest.timely import make_timely, whole_answers_by
 log = logger(__name__)
 
 T = TypeVar("T")
+
+Query = Mapping[str, str | int | list[str]]
+"""The query string's parameters."""
 
 CONNECT_TIMEOUT_S = 10.0
 _PIECE_BYTES = 1 << 16
@@ -131,7 +134,7 @@ class Transport:
         path: str,
         *,
         body: object = None,
-        query: Mapping[str, str | int | list[str]] | None = None,
+        query: Query | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float,
         bulk: bool = False,
@@ -162,7 +165,7 @@ class Transport:
         method: str,
         url: str,
         body: object,
-        query: Mapping[str, str | int | list[str]] | None,
+        query: Query | None,
         headers: Mapping[str, str] | None,
         ends_at: float,
     ) -> Reply:
@@ -237,6 +240,87 @@ class Transport:
             OSError,
         ) as problem:
             raise RequestFailure(Failure.LOST, _innermost(problem)) from problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request, as `Transport.request` takes it."""
+
+    method: str
+    path: str
+    body: object = field(default=None, repr=False)
+    query: Query | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    timeout_s: float
+    bulk: bool = False
+
+    @property
+    def is_write(self) -> bool:
+        """Whether it may change something."""
+        return self.method != "GET"
+
+
+class Detour(Transport):
+    """Another transport, with something done to each of its requests: what, a subclass says in `passed`.
+
+    The connections, their bounds, the address and the headers stay the other's.
+
+    Args:
+        real: the other.
+    """
+
+    def __init__(self, real: Transport) -> None:
+        # Not the base's own: there are no connections of this one to be bounded, nor is there anything to warn of twice.
+        self.real = real
+        self.adapter = real.adapter
+        self.service = real.service
+        self.version_path = real.version_path
+        self.headers = real.headers
+
+    @property
+    def root(self) -> str:
+        """As the other's."""
+        return self.real.root
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        query: Query | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float,
+        bulk: bool = False,
+    ) -> Reply:
+        """As the other, with what is done on the way."""
+        return self.passed(
+            Request(method=method, path=path, body=body, query=query, headers=headers, timeout_s=timeout_s, bulk=bulk)
+        )
+
+    def passed(self, request: Request) -> Reply:
+        """The answer to a request.
+
+        Raises:
+            RequestFailure: as `Transport.request`.
+        """
+        return self.sent(request)
+
+    def sent(self, request: Request) -> Reply:
+        """The other's answer to it.
+
+        Raises:
+            RequestFailure: as `Transport.request`.
+        """
+        return self.real.request(
+            request.method,
+            request.path,
+            body=request.body,
+            query=request.query,
+            headers=request.headers,
+            timeout_s=request.timeout_s,
+            bulk=request.bulk,
+        )
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from bloomery.ironic import Allocation, Ironic, Node, VolumeTarget
 from bloomery.ironic.models import FLEET_FIELDS, GUARD, MARK, WATCH_FIELDS
 from bloomery.neutron import Neutron
 from bloomery.rest.failures import Failure, RequestFailure
-from bloomery.rest.transport import Reply, Transport
+from bloomery.rest.transport import Detour, Reply, Request, Transport
 from bloomery.secret import Secret
 from bloomery.states import ON_TEAR_DOWN, WHILE_DEPLOYING, Meaning, Power, Provision, TearDown
 from bloomery.watch import Watch
@@ -241,32 +241,21 @@ class Check:
             bench.put_back()
 
 
-class _LossyTransport(Transport):
+class _LossyTransport(Detour):
     """Goes the way of another transport, and loses the first of its writes, or of their replies."""
 
     def __init__(self, way: Transport, *, replies: int, requests: int) -> None:
-        super().__init__(way.adapter, service=way.service, version_path=way.version_path, headers=way.headers)
+        super().__init__(way)
         self._replies = replies
         self._requests = requests
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: object = None,
-        query: Mapping[str, str | int | list[str]] | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float,
-        bulk: bool = False,
-    ) -> Reply:
+    def passed(self, request: Request) -> Reply:
         """As the other transport, but for what gets lost."""
-        is_write = method != "GET"
-        if is_write and self._requests > 0:
+        if request.is_write and self._requests > 0:
             self._requests -= 1
             raise RequestFailure(Failure.LOST, "the request was lost, for the contract's sake")
-        reply = super().request(method, path, body=body, query=query, headers=headers, timeout_s=timeout_s, bulk=bulk)
-        if is_write and self._replies > 0:
+        reply = self.sent(request)
+        if request.is_write and self._replies > 0:
             self._replies -= 1
             raise RequestFailure(Failure.LOST, "the reply was lost, for the contract's sake")
         return reply
@@ -803,27 +792,17 @@ def check_plugging_and_unplugging_move_the_time_of_the_last_change(bench: Bench)
     _holds(len(known) >= 2 and known == sorted(set(known)), f"it stays where it was: {times}")
 
 
-class _CountingTransport(Transport):
+class _CountingTransport(Detour):
     """Goes the way of another transport, and counts the writes."""
 
     def __init__(self, way: Transport) -> None:
-        super().__init__(way.adapter, service=way.service, version_path=way.version_path, headers=way.headers)
+        super().__init__(way)
         self.writes = 0
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: object = None,
-        query: Mapping[str, str | int | list[str]] | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float,
-        bulk: bool = False,
-    ) -> Reply:
+    def passed(self, request: Request) -> Reply:
         """As the other transport."""
-        self.writes += method != "GET"
-        return super().request(method, path, body=body, query=query, headers=headers, timeout_s=timeout_s, bulk=bulk)
+        self.writes += request.is_write
+        return self.sent(request)
 
 
 CONTRACT: tuple[Check, ...] = (

@@ -131,11 +131,19 @@ class NeutronSimulator(HttpSimulator):
     """Neutron's API version 2.0, as far as Bloomery and Ironic use it.
 
     `quotas` limits how many of a kind there may be (`{"port": 3}`); with `binding_fails` every binding of a port ends
-    as `binding_failed`, as it does where no mechanism driver feels responsible.
+    as `binding_failed`, as it does where no mechanism driver feels responsible. `max_limit` cuts every list into pages of
+    so many, as `pagination_max_limit` does.
     """
 
-    def __init__(self, *, quotas: Mapping[str, int] | None = None, binding_fails: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        quotas: Mapping[str, int] | None = None,
+        binding_fails: bool = False,
+        max_limit: int | None = None,
+    ) -> None:
         super().__init__()
+        self.max_limit = max_limit
         self.quotas = dict(quotas or {})
         self.binding_fails = binding_fails
         self._lock = threading.RLock()
@@ -602,6 +610,8 @@ class NeutronSimulator(HttpSimulator):
         query = dict(request.query_lists)
         fields = query.pop("fields", None)
         limit = int(query.pop("limit", ["0"])[0])
+        if self.max_limit is not None:
+            limit = min(limit or self.max_limit, self.max_limit)
         marker = query.pop("marker", [""])[0]
         sort_keys = query.pop("sort_key", [])
         sort_directions = query.pop("sort_dir", [])
@@ -617,7 +627,7 @@ class NeutronSimulator(HttpSimulator):
             self._get(kind, marker)
             found = found[[resource["id"] for resource in found].index(marker) + 1 :]
         answer: Resource = {}
-        if limit and len(found) > limit:
+        if limit and len(found) >= limit:  # Neutron links on from a full page, whether or not anything follows
             found = found[:limit]
             others = [(key, value) for key, values in query.items() for value in values]
             others += [("limit", str(limit)), ("marker", found[-1]["id"])]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 from bloomery.doors.http.context import request_id_now
@@ -13,43 +12,24 @@ from bloomery.ironic import Ironic
 from bloomery.library import Bloomery
 from bloomery.neutron import Neutron
 from bloomery.rest.failures import RequestFailure
-from bloomery.rest.transport import Reply, Transport
+from bloomery.rest.transport import Detour, Reply, Request, Transport
 from bloomery.watch import Watch
 
 
-class _Watched(Transport):
+class _Watched(Detour):
     """A transport that does what another does, says for whom, and notes how long it took."""
 
     def __init__(self, real: Transport, metrics: Metrics) -> None:
-        super().__init__(real.adapter, service=real.service, version_path=real.version_path, headers=real.headers)
-        self.real = real
+        super().__init__(real)
         self.metrics = metrics
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: object = None,
-        query: Mapping[str, str | int | list[str]] | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float,
-        bulk: bool = False,
-    ) -> Reply:
+    def passed(self, request: Request) -> Reply:
         """As the other."""
         request_id = request_id_now()
         ours = {"X-OpenStack-Request-ID": request_id} if request_id is not None else {}
         started, status = time.monotonic(), "none"
         try:
-            reply = self.real.request(
-                method,
-                path,
-                body=body,
-                query=query,
-                headers={**(headers or {}), **ours},
-                timeout_s=timeout_s,
-                bulk=bulk,
-            )
+            reply = self.sent(replace(request, headers={**(request.headers or {}), **ours}))
             status = str(reply.status)
         except RequestFailure as failure:
             status = str(failure.status or "none")
@@ -57,7 +37,7 @@ class _Watched(Transport):
         else:
             return reply
         finally:
-            self.metrics.answered(self.service, method, status, time.monotonic() - started)
+            self.metrics.answered(self.service, request.method, status, time.monotonic() - started)
 
 
 def watched(api: Bloomery, metrics: Metrics) -> Bloomery:

@@ -84,6 +84,7 @@ class Conductor:
         self.host = host
         self.automated_clean = True
         self.max_workers: int | None = None
+        self.max_limit = 1000
         self.lock_wait_s = 0.0
         self.changed = threading.Condition(threading.RLock())
         self.crashes: list[BaseException] = []

@@ -23,7 +23,6 @@ from bloomery.testing.ironic_simulator.records import (
 from bloomery.testing.ironic_simulator.vifs import Vifs
 from bloomery.testing.ironic_simulator.world import World
 
-_MAX_LIMIT = 1000
 PAGE_ARGUMENTS = frozenset({"limit", "marker", "sort_key", "sort_dir"})
 ALWAYS_SORTABLE = frozenset({"id", "created_at", "updated_at"})
 
@@ -105,10 +104,11 @@ class Pages:
         what: str,
     ) -> tuple[list[Record], str | None]:
         """The records of the wanted page, and the address of the next one."""
-        limit = to_integer("limit", call.argument("limit")) if call.argument("limit") is not None else _MAX_LIMIT
+        most = self.conductor.max_limit
+        limit = to_integer("limit", call.argument("limit")) if call.argument("limit") is not None else most
         if limit <= 0:
             raise bad_request("Limit must be positive")
-        limit = min(limit, _MAX_LIMIT)
+        limit = min(limit, most)
         sort_key = call.argument("sort_key") or "id"
         sort_dir = call.argument("sort_dir") or "asc"
         if sort_dir not in ("asc", "desc"):

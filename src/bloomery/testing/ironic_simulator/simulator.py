@@ -40,7 +40,7 @@ class IronicSimulator(HttpSimulator):
 
     `neutron` links it to a simulated Neutron, as VIFs need it. `max_version` plays an older Ironic. `lock_wait_s` is how
     long a request waits for a locked node (the real one: three attempts, a second apart). `max_workers` bounds the work
-    under way at once; beyond it requests are answered 503.
+    under way at once; beyond it requests are answered 503. `max_limit` is how many things a page of a list has at most.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class IronicSimulator(HttpSimulator):
         automated_clean: bool = True,
         lock_wait_s: float = 0.0,
         max_workers: int | None = None,
+        max_limit: int = 1000,
         host: str = "simulated-conductor",
     ) -> None:
         super().__init__()
@@ -61,6 +62,7 @@ class IronicSimulator(HttpSimulator):
         self._conductor.automated_clean = automated_clean
         self._conductor.lock_wait_s = lock_wait_s
         self._conductor.max_workers = max_workers
+        self._conductor.max_limit = max_limit
         self._conductor.crashes = self.crashes
         max_minor = int(max_version.partition(".")[2])
         self._api = Api(self._world, self._conductor, self._vifs, url=lambda: self.url, max_minor=max_minor)
