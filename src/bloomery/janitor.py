@@ -22,7 +22,7 @@ from bloomery.errors import BloomeryError, InvalidRequest, NotSupported, Operati
 from bloomery.ironic import Allocation, Ironic, Node, VolumeTarget
 from bloomery.ironic.models import MARK, Port
 from bloomery.neutron import Neutron, NeutronPort
-from bloomery.operations import deploy, recover, vifs
+from bloomery.operations import deploy, leftovers, recover, vifs
 from bloomery.operations.liveness import SKEW, why_over
 from bloomery.operations.run import Options, Services, as_mapping, is_managed_by
 from bloomery.plain import logger
@@ -320,9 +320,8 @@ def _judge_target(target: VolumeTarget, node: Node | None, manager: str) -> Leak
         reason="",
         advice=f"{delete} if nobody needs it",
     )
-    is_free = node is not None and node.instance_uuid is None and node.state is Provision.AVAILABLE
-    if not mark:
-        if not is_free:
+    if leftovers.is_foreign(target):
+        if node is None or not leftovers.is_unused(node):
             return None
         reason = "it is on a free node, which we refuse to deploy with it"
         return replace(leak, verdict=Verdict.FOREIGN, reason=reason, advice=f"See whose it is, then {delete}")
@@ -408,7 +407,7 @@ def _foreign_vifs(lists: Lists) -> Iterator[Leak]:
     ours = {port.id for port in lists.ports}
     for nic in lists.plugged:
         node = lists.nodes.get(nic.node_uuid or "")
-        if node is None or node.instance_uuid is not None or node.state is not Provision.AVAILABLE:
+        if node is None or not leftovers.is_unused(node):
             continue
         if nic.vif_id is None or nic.vif_id in ours or nic.vif_id in vifs.marked(node.any_mark):
             continue
@@ -434,8 +433,7 @@ def _foreign_targets(lists: Lists) -> Iterator[Leak]:
 
 def _foreign_instance_info(lists: Lists) -> Iterator[Leak]:
     for node in lists.nodes.values():
-        is_free = node.state is Provision.AVAILABLE and node.instance_uuid is None and node.any_mark is None
-        if is_free and node.instance_info:
+        if leftovers.is_unused(node) and node.any_mark is None and node.instance_info:
             yield Leak(
                 kind=Kind.INSTANCE_INFO,
                 verdict=Verdict.FOREIGN,

@@ -136,6 +136,12 @@ def _adapters_of_cloud(cloud: str | None, options: Any) -> Adapters:
             reason=str(problem),
             advice="Name a cloud of clouds.yaml with --os-cloud or OS_CLOUD, or set the OS_* variables",
         ) from problem
+    except TypeError as problem:  # keystoneauth's answer to a credential that the auth type does not know
+        raise InvalidRequest(
+            f"cloud {cloud!r} cannot be used" if cloud else "no cloud can be used",
+            reason=str(problem),
+            advice="Leave out what its auth type does not take: a token or password where it asks for none",
+        ) from problem
 
     def adapter(service: str) -> Adapter:
         return Adapter(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
+from collections.abc import Collection
+from pathlib import Path
 from typing import Generic, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -19,6 +22,28 @@ def keep_memory_private() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # A dump that goes to a program, as systemd has it, does not ask for the limit.
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def hide_arguments(secrets: Collection[str]) -> None:
+    """Lists of processes show asterisks where these stand among this process's arguments; on Linux only.
+
+    Before `keep_memory_private`, after which the process does not learn any more where its arguments are.
+
+    Args:
+        secrets: whole arguments, or what stands behind the first equals sign of one.
+    """
+    stat = Path("/proc/self/stat")
+    if not stat.exists():
+        return
+    # The program's name, in parentheses, is the second field, and may have spaces; arg_start is the 48th.
+    start, end = map(int, stat.read_bytes().rpartition(b")")[2].split()[45:47])
+    wanted = {os.fsencode(secret) for secret in secrets}
+    at = start
+    for argument in ctypes.string_at(start, end - start).split(b"\0"):
+        for found in (argument, argument.partition(b"=")[2]):
+            if found and found in wanted:
+                ctypes.memset(at + len(argument) - len(found), ord("*"), len(found))
+        at += len(argument) + 1
 
 
 class Secret(Generic[T]):

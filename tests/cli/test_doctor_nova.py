@@ -240,16 +240,10 @@ def with_leftovers(cloud: Cloud) -> tuple[str, str]:
     left, used = (cloud.neutron.add_port(network, name=name) for name in ("left", "used"))
     cloud.ironic.set("node-0", storage_interface="external", instance_info={"display_name": "gone", "root_gb": 10})
     post(cloud, f"/v1/nodes/{uuid_of(cloud, 'node-0')}/vifs", {"id": left})
-    post(
-        cloud,
-        "/v1/volume/targets",
-        {
-            "node_uuid": uuid_of(cloud, "node-0"),
-            "volume_type": "iscsi",
-            "volume_id": "volume-1",
-            "boot_index": 0,
-        },
-    )
+    of_an_instance = {"extra": {"bloomery": {"instance_uuid": NOBODYS, "manager": "nova"}}}
+    for number, more in enumerate(({}, of_an_instance)):
+        target = {"volume_type": "iscsi", "volume_id": f"volume-{number}", "boot_index": number, **more}
+        post(cloud, "/v1/volume/targets", {"node_uuid": uuid_of(cloud, "node-0"), **target})
     post(cloud, f"/v1/nodes/{uuid_of(cloud, 'node-1')}/vifs", {"id": used})
     cloud.ironic.set("node-1", provision_state="active", instance_uuid=NOBODYS, instance_info={"display_name": "b"})
     return left, used
@@ -277,12 +271,20 @@ def test_what_is_left_on_a_free_node_is_shown_and_removed_with_fix(cloud: Cloud,
     assert cloud.everything() == before, "a check changes nothing"
     cloud.ok("doctor", "--nova", str(conf), "--fix", "--yes")
     assert cloud.ironic.vifs("node-0") == []
-    assert cloud.ironic.volume_targets("node-0") == []
+    assert [target["volume_id"] for target in cloud.ironic.volume_targets("node-0")] == ["volume-0"]
     assert cloud.ironic.node("node-0")["instance_info"] == {}
     assert cloud.ironic.vifs("node-1") == [used]
     assert cloud.ironic.node("node-1")["instance_info"] == {"display_name": "b"}
     assert len(cloud.neutron.ports()) == 2, "Neutron's ports are not ours to delete"
     assert "nothing is left" in cloud.run("doctor", "--nova", str(conf), "--fix").err
+
+
+def test_a_volume_target_that_nothing_says_is_ours_is_shown_and_left(cloud: Cloud, conf: Path) -> None:
+    with_leftovers(cloud)
+    (found,) = [words for check, _, words in checks(cloud, conf)[1] if check == "foreign volumes"]
+    assert found == "node-0 is free, and has volume volume-0"
+    cloud.ok("doctor", "--nova", str(conf), "--fix", "--yes")
+    assert [target["volume_id"] for target in cloud.ironic.volume_targets("node-0")] == ["volume-0"]
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bloomery import errors
+from bloomery.doors.cli.app import main
 from bloomery.errors import BloomeryError
 from bloomery.plain import LONGEST_REASON, clipped, logger, visible, without_places
 from bloomery.rest.failures import Failure, RequestFailure
@@ -79,6 +80,17 @@ def test_no_error_is_more_than_a_line_or_obeyed(kind: type[BloomeryError]) -> No
     for text in (str(problem), problem.in_full, problem.told_users):
         assert not obeyed(text)
     assert problem.text.count(NASTY) == 3
+
+
+def test_a_services_log_gives_a_terminal_no_orders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "logs" / "ironic.log"
+    log.parent.mkdir()
+    log.write_bytes(NASTY.encode(errors="replace") + b"\n")
+    with pytest.raises(SystemExit):
+        main(["lab", "logs", "ironic", "--state", str(tmp_path)])
+    shown = capsys.readouterr().out
+    assert "owned" in shown
+    assert obeyed(shown) == {"\n"}
 
 
 def test_reasons_are_kept_as_long_as_somebody_would_read_them() -> None:

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
+import typer
 from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
 
 from bloomery import connect
 from bloomery.deadline import Deadline
+from bloomery.doors.cli.app import app
+from bloomery.doors.cli.cloud import SECRET_OPTIONS
 from bloomery.errors import BloomeryError, UnexpectedReply
 from bloomery.ironic import Ironic
 from bloomery.rest.failures import Failure
-from cli.simulated_cloud import Cloud
+from bloomery.testing import RecordedRequest
+from cli.simulated_cloud import IMAGE, Cloud
 from strangers.bad_server import LONG_S, Server, failing, self_signed, transport_to
 
 MARKED = "swordfish-7f3a"
@@ -118,6 +126,57 @@ def test_a_program_that_uses_the_library_keeps_its_own_ways() -> None:
     program = "import ctypes, bloomery; print(ctypes.CDLL(None).prctl(3))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "1"
+
+
+# The list of processes
+
+DEPLOY = (*IMAGE, "--resource-class", "small", "--network", "private")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--os-password", MARKED, f"--os-application-credential-secret={MARKED}", "nodes"),
+        ("nodes", "--os-password", MARKED, "--debug"),
+        ("rescue", "web-1", "--password-file", "secret"),
+        ("deploy", "web-2", *DEPLOY, "--admin-password-file", "secret", "--user-data", "secret"),
+    ],
+    ids=lambda words: next(word for word in words if word.startswith("--")),
+)
+def test_no_secret_stands_in_the_list_of_processes_while_a_command_is_at_work(
+    cloud: Cloud, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    cloud.deployed("web-1")
+    (tmp_path / "secret").write_text(MARKED)
+    listed: list[str] = []
+    started = threading.Event()
+
+    def look(_request: RecordedRequest) -> None:
+        started.wait(PATIENCE_S)
+        ours = psutil.Process(command.pid)
+        listed.extend(" ".join(process.cmdline()) for process in [ours, *ours.children(recursive=True)])
+
+    cloud.ironic.on_request = look
+    command = cloud.start(*words, cwd=tmp_path)
+    started.set()
+    _, err = command.communicate(timeout=PATIENCE_S * 3)
+    assert command.returncode == 0, err
+    assert listed
+    assert all(words[0] in line for line in listed), "nobody was listed"
+    assert not [line for line in listed if MARKED in line]
+
+
+def test_every_option_that_takes_a_secret_takes_a_file_with_it_or_is_hidden() -> None:
+    def options_of(command: Any) -> Iterator[str]:
+        for parameter in command.params:
+            if not getattr(parameter, "is_flag", True):
+                yield from parameter.opts
+        for below in getattr(command, "commands", {}).values():
+            yield from options_of(below)
+
+    telling = {name for name in options_of(typer.main.get_command(app)) if re.search("password|secret|token", name)}
+    assert telling >= SECRET_OPTIONS
+    assert {name for name in telling - SECRET_OPTIONS if not name.endswith("-file")} == set()
 
 
 # Files

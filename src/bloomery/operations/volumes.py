@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -43,14 +43,20 @@ def add(run: Run, targets: Mapping[str, Volume]) -> None:
         )
 
 
-def remove(run: Run, mark: Mapping[str, Any] | None, *, volume_ids: Collection[str] = ()) -> None:
-    """The node has none of the volume targets that the mark names, and none of these volumes. Others are left alone.
+def remove(
+    run: Run,
+    mark: Mapping[str, Any] | None,
+    *,
+    volume_ids: Collection[str] = (),
+    but: Callable[[VolumeTarget], bool] = lambda _target: False,
+) -> None:
+    """The node has none of the volume targets that the mark names, and none of these volumes, `but` those. Others stay.
 
     Ironic removes targets of a machine that is off only, so one that is on is powered off: call it where nothing runs.
     """
     ours = marked(mark)
     there = run.ironic.volume_targets(run.node.uuid) if ours or volume_ids else []
-    left = [target for target in there if target.uuid in ours or target.volume_id in volume_ids]
+    left = [target for target in there if (target.uuid in ours or target.volume_id in volume_ids) and not but(target)]
     if left and run.ironic.node(run.node.uuid).is_on:
         power.switch_off(run)
     for_each(lambda target: run.ironic.remove_volume_target(run.node.uuid, target.uuid), left)

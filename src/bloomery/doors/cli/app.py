@@ -27,13 +27,13 @@ from bloomery.doors.cli import (
     serve,
     volumes,
 )
-from bloomery.doors.cli.cloud import CLOUD_OPTIONS, Invocation
+from bloomery.doors.cli.cloud import CLOUD_OPTIONS, Invocation, secrets_among
 from bloomery.doors.cli.exit_codes import CANCELLED, NOT_WELL, exit_code_of
 from bloomery.doors.cli.output import note
 from bloomery.doors.cli.running import report
 from bloomery.errors import BloomeryError
 from bloomery.plain import visible
-from bloomery.secret import keep_memory_private
+from bloomery.secret import hide_arguments, keep_memory_private
 
 _CLOUD = "Cloud"
 _OUTPUT_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -151,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Global options may stand before or behind the command, as with the openstack command.
     """
     if arguments is None:
+        hide_arguments(secrets_among(sys.argv))
         keep_memory_private()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -55,6 +56,15 @@ CLOUD_OPTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The global options that say which cloud, named as openstacksdk reads them, and their help."""
+SECRET_OPTIONS = frozenset({"--os-token", "--os-password", "--os-application-credential-secret"})
+"""Those whose values are secrets."""
+
+
+def secrets_among(arguments: Sequence[str]) -> list[str]:
+    """What the arguments of a command say that nobody else may read."""
+    apart = [value for name, value in itertools.pairwise(arguments) if name in SECRET_OPTIONS]
+    joined = [value for name, _, value in (word.partition("=") for word in arguments) if name in SECRET_OPTIONS]
+    return apart + joined
 
 
 @dataclass(kw_only=True)

@@ -319,6 +319,14 @@ class Examination:
             except BloomeryError as problem:
                 yield Check(check="leftovers", verdict=Verdict.WARN, found=f"{node.label}: cannot tell: {problem}")
                 continue
+            if what.foreign_volume_ids:
+                yield Check(
+                    check="foreign volumes",
+                    verdict=Verdict.WARN,
+                    found=f"{node.label} is free, and has volume {', volume '.join(what.foreign_volume_ids)}",
+                    advice="Nothing says whose it is, so `--fix` leaves it, and Bloomery builds no server on the node; "
+                    "`baremetal volume target delete`, if nobody needs it",
+                )
             if what:
                 self.left.append((node, what))
                 yield Check(

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from bloomery import lab
 from bloomery.lab.service import tail
+from bloomery.plain import visible
 
 app = typer.Typer(
     name="lab",
@@ -96,7 +97,7 @@ def status(
                 console.print(
                     f"[red]{service.name} ended[/] (exit code {service.exit_code}); {escape(str(service.log))}:"
                 )
-                console.print(*(f"  {escape(line)}" for line in service.last_lines), sep="\n", soft_wrap=True)
+                console.print(*(f"  {escape(visible(line))}" for line in service.last_lines), sep="\n", soft_wrap=True)
     if not found.is_up:
         raise typer.Exit(_NOT_UP)
     if not found.is_well:
@@ -110,17 +111,17 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.", min=0)] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the lab ends or Ctrl-C.")] = False,
 ) -> None:
-    """Show a service's log."""
+    """Show a service's log; what a terminal would obey in it is spelled out."""
     with _plain_errors(Console(stderr=True, highlight=False)):
         path = lab.log_of(service, state)
         with path.open(errors="replace") as log:
             if lines:
-                typer.echo("\n".join(tail(path, lines=lines)))
+                typer.echo(visible("\n".join(tail(path, lines=lines)), keep_lines=True))
             log.seek(0, 2)
             while follow:
                 text = log.read()
                 if text:
-                    typer.echo(text, nl=False)
+                    typer.echo(visible(text, keep_lines=True), nl=False)
                 elif not lab.status(state).has_supervisor:
                     break
                 else:
