@@ -144,6 +144,19 @@ def test_a_config_drive_that_does_not_fit_changes_nothing(cloud: Cloud, tmp_path
     assert cloud.everything() == before
 
 
+@pytest.mark.parametrize("where", [("--node", "node-0"), ("--resource-class", "small", "--candidate", "node-0")])
+def test_a_nic_that_is_in_a_bond_is_refused_with_the_bond_named(cloud: Cloud, where: tuple[str, ...]) -> None:
+    cloud.ironic.set("node-0", name="old-node-0")
+    cloud.ironic.add_node(name="node-0", resource_class="small", bonded=True)
+    group = bond(cloud)
+    member = next(port for port in cloud.ironic.ports("node-0") if port["portgroup_uuid"] is not None)
+    before = cloud.everything()
+    result = cloud.run("deploy", "web-1", *IMAGE, *where, "--nic", f"network=private,on={member['address'].upper()}")
+    assert result.code != 0
+    assert (f"is in bond {group}" if "--node" in where else "is in a bond") in " ".join(result.err.split())
+    assert cloud.everything() == before
+
+
 def test_a_bond_whose_members_are_on_other_networks_is_refused(cloud: Cloud) -> None:
     split_bond(cloud)
     before = cloud.everything()

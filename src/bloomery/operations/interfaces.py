@@ -157,8 +157,8 @@ def plan_vif(run: AttachRun) -> None:
     if run.planned.vif_id in plugged:
         raise VifInUse(f"VIF {run.nic.vif} is plugged into this instance already")
     ports, groups = run.ironic.ports(run.node.uuid), run.ironic.port_groups(run.node.uuid)
-    named = [port.uuid for port in ports if port.vif_id is not None or port.uuid == run.planned.port_uuid]
-    if len(plugged) >= vifs.room_on(ports, groups, named=named):
+    taken = [port.uuid for port in ports if port.vif_id is not None]
+    if len(plugged) >= vifs.room_on(ports, groups, taken=taken):
         raise NodeUnavailable(
             f"node {run.node.label} has no free NIC",
             reason=f"{vifs.words_for_room(ports, groups)}; {len(plugged)} VIFs are plugged",

@@ -196,7 +196,7 @@ def place(run: Run, nics: Sequence[Nic], planned: Sequence[PlannedVif]) -> list[
     A single VIF that may be on any NIC is Ironic's to place, and to refuse.
 
     Raises:
-        InvalidRequest: the node has no such NIC, too few of them, or a bond that cannot carry a VIF.
+        InvalidRequest: the node has no such NIC, one that is in a bond, too few of them, or a bond that cannot carry a VIF.
     """
     if not must_look(nics):
         return list(planned)
@@ -206,7 +206,7 @@ def place(run: Run, nics: Sequence[Nic], planned: Sequence[PlannedVif]) -> list[
     named = [uuid for vif in placed for uuid in (vif.port_uuid, vif.port_group_uuid) if uuid is not None]
     if len(named) > len(set(named)):
         raise InvalidRequest("two VIFs are to be on the same NIC", advice="Name another NIC for one of them")
-    if len(nics) > room_on(ports, groups, named=named):
+    if len(nics) > room_on(ports, groups):
         raise InvalidRequest(
             f"node {run.node.label} cannot take {len(nics)} VIFs",
             reason=words_for_room(ports, groups),
@@ -220,12 +220,17 @@ def must_look(nics: Sequence[Nic]) -> bool:
     return len(nics) > 1 or any(nic.on is not None for nic in nics)
 
 
-def room_on(ports: Sequence[Port], groups: Sequence[PortGroup], *, named: Iterable[str] = ()) -> int:
+def room_on(ports: Sequence[Port], groups: Sequence[PortGroup], *, taken: Iterable[str] = ()) -> int:
     """How many VIFs these NICs and bonds take: each NIC in no bond takes one, and each bond that has members.
 
-    A bond one of whose members is to have a VIF of its own is none: Ironic then takes each of its members for a NIC.
+    A bond one of whose members has a VIF of its own is none: Ironic then takes each of its members for a NIC.
+
+    Args:
+        ports: the node's NICs.
+        groups: its bonds.
+        taken: the NICs that have VIFs.
     """
-    split = {port.portgroup_uuid for port in ports if port.portgroup_uuid is not None and port.uuid in set(named)}
+    split = {port.portgroup_uuid for port in ports if port.portgroup_uuid is not None and port.uuid in set(taken)}
     bonded = {port.portgroup_uuid for port in ports} - split
     alone = [port for port in ports if port.portgroup_uuid is None or port.portgroup_uuid in split]
     return len(alone) + len([group for group in groups if group.uuid in bonded])
@@ -240,8 +245,10 @@ def why_no_room(run: Run, node: Node, nics: Sequence[Nic]) -> str | None:
     missing = [nic.on for nic in nics if nic.on is not None and not {nic.on, nic.on.lower()} & names]
     if missing:
         return f"it has no NIC {missing[0]!r}"
-    named = [port.uuid for port in ports if {port.uuid, port.name, port.address} & {nic.on for nic in nics}]
-    return None if len(nics) <= room_on(ports, groups, named=named) else words_for_room(ports, groups)
+    bonded = [nic.on for nic in nics for port in ports if port.portgroup_uuid is not None and _is_named(port, nic.on)]
+    if bonded:
+        return f"its NIC {bonded[0]!r} is in a bond"
+    return None if len(nics) <= room_on(ports, groups) else words_for_room(ports, groups)
 
 
 def words_for_room(ports: Sequence[Port], groups: Sequence[PortGroup]) -> str:
@@ -259,7 +266,8 @@ def _placed(node: Node, nic: Nic, vif: PlannedVif, ports: Sequence[Port], groups
             _check_bond(group, ports)
             return _replace(vif, port_group_uuid=group.uuid)
     for port in ports:
-        if nic.on.lower() in (port.uuid, port.name, port.address.lower()) or nic.on == port.name:
+        if _is_named(port, nic.on):
+            _refuse_member(port, nic.on, groups)
             return _replace(vif, port_uuid=port.uuid)
     there = [group.name or group.uuid for group in groups] + [port.name or port.address for port in ports]
     raise InvalidRequest(
@@ -267,6 +275,21 @@ def _placed(node: Node, nic: Nic, vif: PlannedVif, ports: Sequence[Port], groups
         reason=f"it has {', '.join(there) or 'none'}",
         advice="Name one of them",
     )
+
+
+def _is_named(port: Port, on: str | None) -> bool:
+    return on is not None and (on == port.name or on.lower() in (port.uuid, port.name, port.address.lower()))
+
+
+def _refuse_member(port: Port, on: str, groups: Sequence[PortGroup]) -> None:
+    """A NIC that is in a bond is refused: Ironic says of it only that there are not enough free NICs."""
+    if port.portgroup_uuid is not None:
+        bond = next((group.name for group in groups if group.uuid == port.portgroup_uuid and group.name), None)
+        raise InvalidRequest(
+            f"NIC {on!r} takes no VIF of its own",
+            reason=f"it is in bond {bond or port.portgroup_uuid}",
+            advice="Name the bond, or a NIC that is in none",
+        )
 
 
 def _check_bond(group: PortGroup, ports: Iterable[Port]) -> None:
