@@ -43,6 +43,9 @@ ATTACHING = timedelta(hours=2)
 _HELD = frozenset({Provision.ACTIVE, Provision.RESCUE, Provision.RESCUE_FAIL, Provision.UNRESCUE_FAIL})
 """Where a machine runs what somebody deployed."""
 
+_RESTING = frozenset({Provision.ACTIVE, Provision.AVAILABLE, Provision.MANAGEABLE})
+"""Where Ironic has its machine on no network of its own."""
+
 # What is found
 
 
@@ -139,6 +142,7 @@ class Lists:
         allocations: all of them.
         targets: all volume targets.
         ports: every VIF that we created.
+        other_ports: every other one of bare-metal instances, and of Ironic's own networks.
         plugged: the NICs into which a VIF is plugged.
     """
 
@@ -147,6 +151,7 @@ class Lists:
     allocations: Sequence[Allocation] = ()
     targets: Sequence[VolumeTarget] = ()
     ports: Sequence[NeutronPort] = ()
+    other_ports: Sequence[NeutronPort] = ()
     plugged: Sequence[Port] = ()
 
     @functools.cached_property
@@ -272,8 +277,7 @@ def _judge_port(port: NeutronPort, carrier: Node | None, node: Node | None, *, i
         advice=f"`openstack port delete {port.id}` if nobody needs it",
     )
     if carrier is not None:
-        is_old = port.made_at is not None and utc_now() - port.made_at > ATTACHING
-        if is_plugged or not is_old or carrier.state is not Provision.ACTIVE:
+        if is_plugged or not _is_old(port) or carrier.state is not Provision.ACTIVE:
             return None
         return replace(
             leak,
@@ -302,6 +306,11 @@ def _judge_port(port: NeutronPort, carrier: Node | None, node: Node | None, *, i
     return replace(
         leak, verdict=Verdict.LEFT, advice=None, reason=f"it was created for node {node.label}, which carries {carries}"
     )
+
+
+def _is_old(port: NeutronPort) -> bool:
+    """Whether it has been there for longer than any attaching takes."""
+    return port.made_at is not None and utc_now() - port.made_at > ATTACHING
 
 
 def _judge_target(target: VolumeTarget, node: Node | None, manager: str) -> Leak | None:
@@ -421,6 +430,33 @@ def _foreign_vifs(lists: Lists) -> Iterator[Leak]:
             instance_uuid=None,
             reason="it is plugged into a free node, which we refuse to deploy with it",
             advice=f"See whose it is, then `baremetal node vif detach {node.uuid} {nic.vif_id}`",
+        )
+
+
+def _foreign_ports(lists: Lists) -> Iterator[Leak]:
+    plugged = {nic.vif_id for nic in lists.plugged}
+    for port in lists.other_ports:
+        if not port.device_id or port.is_bound or port.id in plugged or not _is_old(port):
+            continue
+        # Ironic gives the ports that it makes for its agent the UUID of the instance, or that of a node without one.
+        node = lists.nodes.get(port.device_id) or lists.carriers.get(port.device_id)
+        if node is not None and (node.state not in _RESTING or node.reservation is not None):
+            continue
+        whose = (
+            f"it is for node {node.label}"
+            if node is not None
+            else "no node that these credentials see is what it is for"
+        )
+        yield Leak(
+            kind=Kind.VIF,
+            verdict=Verdict.FOREIGN,
+            name=port.label,
+            id=port.id,
+            node=node.label if node is not None else None,
+            node_uuid=node.uuid if node is not None else None,
+            instance_uuid=port.device_id if node is None or node.uuid != port.device_id else None,
+            reason=f"{whose}, and it is plugged into nothing; an Ironic that was killed may have left it",
+            advice=f"See whose it is, then `openstack port delete {port.id}`",
         )
 
 
@@ -602,6 +638,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(Kind.CLAIM, "a claim on an available node without our mark", "", None, _foreign_claims),
     Rule(Kind.VIF, "a VIF on a free node that we did not create, nor our mark names", "", None, _foreign_vifs),
+    Rule(
+        Kind.VIF,
+        "a port of bare metal that we did not create, and that has been plugged into nothing for hours",
+        "",
+        None,
+        _foreign_ports,
+    ),
     Rule(Kind.VOLUME, "a volume target on a free node without our mark", "", None, _foreign_targets),
     Rule(Kind.INSTANCE_INFO, "`instance_info` on a free node without our mark", "", None, _foreign_instance_info),
 )
@@ -631,12 +674,13 @@ def look(services: Services, *, timeout_s: float = REPAIR_TIMEOUT_S) -> Survey:
             return []
 
     # Nodes last: an instance is on its node before anything is made for it, so nothing of one that comes now seems left.
-    ports = seen("VIFs", neutron.our_ports) if neutron is not None else []
+    ports = seen("VIFs", neutron.baremetal_ports) if neutron is not None else []
     targets = seen("volume targets", ironic.every_volume_target)
     allocations = seen("allocations", ironic.allocations)
     plugged = seen("NICs", lambda: (nic for nic in ironic.every_port() if nic.vif_id is not None))
     nodes = {node.uuid: node for node in ironic.nodes()}
-    lists = Lists(services.manager, nodes, allocations, targets, ports, plugged)
+    ours, others = [port for port in ports if port.is_ours], [port for port in ports if not port.is_ours]
+    lists = Lists(services.manager, nodes, allocations, targets, ours, others, plugged)
     found = [leak for rule in RULES for leak in rule.find(lists)]
     return Survey(tuple(found), tuple(blind))
 

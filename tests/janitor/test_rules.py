@@ -359,9 +359,24 @@ def instance_info_of_somebody(world: World) -> None:
     world.ironic.set(world.node, instance_info={"configdrive": "secret"})
 
 
+def made_hours_ago(world: World, vif: str) -> str:
+    world.neutron._tables["ports"][vif]["created_at"] = in_minutes(-180)
+    return vif
+
+
+def a_port_of_a_killed_ironic(world: World) -> None:
+    made_hours_ago(world, our_vif(world, instance_uuid=world.node, description=""))
+
+
+def a_port_for_an_instance_that_is_gone(world: World) -> None:
+    made_hours_ago(world, our_vif(world, description=""))
+
+
 FOREIGN: dict[str, tuple[Prepare, Kind]] = {
     "a claim": (a_claim_of_somebody, Kind.CLAIM),
     "a VIF": (a_vif_of_somebody, Kind.VIF),
+    "a port of Ironic's": (a_port_of_a_killed_ironic, Kind.VIF),
+    "a port": (a_port_for_an_instance_that_is_gone, Kind.VIF),
     "a volume": (a_volume_of_somebody, Kind.VOLUME),
     "instance_info": (instance_info_of_somebody, Kind.INSTANCE_INFO),
 }
@@ -378,6 +393,47 @@ def test_what_is_not_ours_is_shown_and_never_touched(name: str, world: World) ->
     assert "secret" not in str(survey)
     assert cleaned(world) == []
     assert everything(world) == before
+
+
+def a_port_that_was_just_made(world: World) -> None:
+    our_vif(world, instance_uuid=world.node, description="")
+
+
+def a_port_while_ironic_cleans(world: World) -> None:
+    a_port_of_a_killed_ironic(world)
+    world.ironic.set(world.node, provision_state="clean wait")
+
+
+def a_port_while_ironic_holds_the_node(world: World) -> None:
+    a_port_of_a_killed_ironic(world)
+    world.ironic.set(world.node, reservation="conductor-1")
+
+
+def a_port_that_is_plugged(world: World) -> None:
+    vif = made_hours_ago(world, our_vif(world, instance_uuid=OTHER, description=""))
+    elsewhere = world.ironic.add_node(name="elsewhere", resource_class="other")
+    ironic_at(world.ironic.url).attach_vif(elsewhere, vif)
+    world.ironic.set(elsewhere, provision_state="active", instance_uuid=OTHER)
+
+
+def a_port_that_is_for_nothing(world: World) -> None:
+    made_hours_ago(world, our_vif(world, instance_uuid="", description=""))
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        a_port_that_was_just_made,
+        a_port_while_ironic_cleans,
+        a_port_while_ironic_holds_the_node,
+        a_port_that_is_plugged,
+        a_port_that_is_for_nothing,
+    ],
+    ids=lambda prepare: prepare.__name__,
+)
+def test_a_port_of_somebody_that_may_be_in_use_is_not_even_shown(prepare: Prepare, world: World) -> None:
+    prepare(world)
+    assert found(world).leaks == ()
 
 
 def test_every_rule_that_only_shows_has_a_test() -> None:
@@ -523,6 +579,6 @@ def test_a_vif_that_was_created_long_ago_and_never_plugged_is_shown(
     vif = our_vif(world, instance_uuid=instance.uuid)
     assert found(world).leaks == ()
     with world.neutron._lock:
-        world.neutron._tables["ports"][vif]["created_at"] = in_minutes(-180)
+        made_hours_ago(world, vif)
     (leak,) = found(world).leaks
     assert (leak.kind, leak.verdict, leak.id) == (Kind.VIF, Verdict.UNPROVEN, vif)

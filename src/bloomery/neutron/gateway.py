@@ -226,9 +226,12 @@ class Neutron:
 
     def our_ports(self) -> list[NeutronPort]:
         """Every VIF that we created, for whichever instance."""
-        doing = "looking for VIFs that we created"
-        found = self._ports({"device_owner": DEVICE_OWNER}, doing=doing)
-        return [port for port in found if port.is_ours]
+        return [port for port in self.baremetal_ports() if port.is_ours]
+
+    def baremetal_ports(self) -> list[NeutronPort]:
+        """Every VIF of a bare-metal instance or of Ironic's own networks, whoever created it."""
+        doing = "looking for VIFs of bare-metal instances"
+        return self._ports({"device_owner": DEVICE_OWNER}, doing=doing)
 
     def security_group(self, name_or_id: str) -> SecurityGroup:
         """The security group of that name or id.
