@@ -51,6 +51,7 @@ from bloomery import (
 from bloomery.errors import NotFound
 from bloomery.janitor import Habits
 from bloomery.testing import Fault, FaultKind, FaultProxy, IronicSimulator, NeutronSimulator, RecordedRequest, Timings
+from bloomery.testing.http_simulator import reserved
 from bloomery.watch import Watch
 
 CLASS = "soaked"
@@ -79,11 +80,13 @@ FAULTS: tuple[tuple[FaultKind, int], ...] = (
 
 # The cloud
 
+SERVICES = ("ironic", "neutron", "ironic_proxy", "neutron_proxy")
+
 
 def play_cloud(folder: Path, *, nodes: int, faults: float, seed: int) -> None:
     """The services answer on the ports that the folder names, with what they knew when they were killed last."""
-    kept, ports_file = folder / "cloud.pickle", folder / "ports.json"
-    ports: dict[str, int] = json.loads(ports_file.read_text()) if ports_file.exists() else {}
+    kept = folder / "cloud.pickle"
+    ports: dict[str, int] = json.loads((folder / "ports.json").read_text())
     neutron = NeutronSimulator()
     ironic = IronicSimulator(neutron=neutron, timings=TIMINGS, lock_wait_s=0.1)
     if kept.exists():
@@ -95,8 +98,8 @@ def play_cloud(folder: Path, *, nodes: int, faults: float, seed: int) -> None:
         neutron.add_network("private", cidrs=["10.0.0.0/16"])
         for number in range(nodes):
             ironic.add_node(f"node-{number}", resource_class=CLASS, storage_interface="external", ports=3)
-    neutron.start(ports.get("neutron", 0))
-    ironic.start(ports.get("ironic", 0))
+    neutron.start(ports["neutron"])
+    ironic.start(ports["ironic"])
     proxies = {"ironic_proxy": FaultProxy(ironic.url), "neutron_proxy": FaultProxy(neutron.url)}
     draw = random.Random(f"{seed} {time.time_ns()}" if kept.exists() else str(seed))  # noqa: S311  no secret
     quiet = folder / "no-faults"
@@ -109,7 +112,7 @@ def play_cloud(folder: Path, *, nodes: int, faults: float, seed: int) -> None:
 
     for name, proxy in proxies.items():
         proxy.on_request = strike
-        proxy.start(ports.get(name, 0))
+        proxy.start(ports[name])
 
     def die(_number: int, _frame: object) -> None:
         # As a killed process with a database: what was written is kept, at one moment; nobody is answered.
@@ -119,7 +122,6 @@ def play_cloud(folder: Path, *, nodes: int, faults: float, seed: int) -> None:
 
     signal.signal(signal.SIGTERM, die)
     services = {"ironic": ironic, "neutron": neutron, **proxies}
-    ports_file.write_text(json.dumps({name: service._port for name, service in services.items()}))
     (folder / "up").touch()
     while True:
         time.sleep(0.5)
@@ -350,6 +352,10 @@ class Soak:
         self.violations: list[str] = []
         self.deeds = 0
         self._generation = 0
+        # While the cloud is down somebody else could be given its ports.
+        self._ports = {name: reserved() for name in SERVICES}
+        ports = {name: held.getsockname()[1] for name, held in self._ports.items()}
+        (folder / "ports.json").write_text(json.dumps(ports))
 
     def start(self, role: str, name: str, *more: str) -> Process:
         command = [sys.executable, __file__, "--role", role, "--folder", str(self.folder), *more]

@@ -206,6 +206,29 @@ def test_a_name_that_is_not_found_for_a_while_is_an_outage_like_another(name: st
     assert resolver.asked_in_vain == 3
 
 
+@pytest.mark.parametrize("name", sorted(LEAVES_NO_TRACE))
+def test_what_leaves_no_trace_is_done_or_told_but_not_done_twice_when_the_name_is_not_found_for_a_while(
+    name: str, resolver: Resolver
+) -> None:
+    at = drawn_write(random.Random(f"{SEED} {name} name"), name)
+    with prepared(name) as struck:
+        gone = Fault(FaultKind.RESET, meanwhile=lambda: resolver.goes_down(struck.proxies, comes_up_after=3))
+        api = through(struck, host=HOST)
+        struck.proxies[at.service].arm(FaultRule(fault=gone, nth=at.nth))
+        told: BloomeryError | None = None
+        try:
+            SCENARIOS[name].call(api, struck.world)
+        except BloomeryError as problem:
+            told = problem
+        assert told is not None or resolver.asked_in_vain > 0, "nothing has failed"
+        if told is not None:
+            assert not isinstance(told, RollbackIncomplete)
+            resolver.comes_up()
+            # The connection was reset before the deed, so that asking again does it for the first time.
+            SCENARIOS[name].call(api, struck.world)
+        assert_finished(struck, name)
+
+
 def test_a_name_that_is_not_found_any_more_is_said_plainly_and_recovered_from(resolver: Resolver) -> None:
     name = "deploy"
     with prepared(name) as struck:

@@ -349,6 +349,47 @@ def test_d17_a_claim_that_is_made_already_is_a_success(world: NovaWorld) -> None
     assert world.seen()["instance_uuid"] == instance.uuid
 
 
+def test_d19_an_outage_between_the_claim_and_the_plugging_is_waited_for(world: NovaWorld) -> None:
+    instance, network_info = world.instance(), world.network_info()
+    world.driver.prepare_for_spawn(instance)
+    refused: list[RecordedRequest] = []
+
+    def back_after_three(request: RecordedRequest) -> Fault | None:
+        refused.append(request)
+        return Fault(FaultKind.RESET) if len(refused) <= 3 else None
+
+    world.ironic.on_request = back_after_three
+    world.driver.prepare_networks_before_block_device_mapping(instance, network_info)
+    assert len(refused) > 3
+    assert world.ironic.vifs(world.node) == [network_info[0]["id"]]
+
+
+def test_d19_an_outage_that_outlasts_the_plugging_leaves_a_node_that_is_free_once_ironic_is_back(
+    world: NovaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_hurry(monkeypatch)
+    instance, network_info = world.instance(), world.network_info()
+    world.driver.prepare_for_spawn(instance)
+    with world.ironic.unreachable():
+        with pytest.raises(exception.VirtualInterfacePlugException):
+            world.driver.prepare_networks_before_block_device_mapping(instance, network_info)
+        # What the manager does then, while Ironic is still away.
+        with contextlib.suppress(exception.NovaException):
+            world.driver.clean_networks_preparation(instance, network_info)
+        with contextlib.suppress(exception.NovaException):
+            world.driver.failed_spawn_cleanup(instance)
+        assert world.seen()["instance_uuid"] == instance.uuid, "there was nothing to be left"
+    instance.host = instance.node = instance.compute_id = None
+    instance.save()
+    instance.destroy()  # the user deletes what failed to be built: Nova asks no nova-compute for that
+    world.driver.get_available_nodes(refresh=True)
+    assert instance.uuid in world.driver.list_instance_uuids()
+    world.driver.destroy(world.context, instance, network_info)  # as `running_deleted_instance_action = reap` has it
+    node = world.ironic.wait_for(world.node, "available")
+    assert (node["instance_uuid"], node["instance_info"], node["extra"]) == (None, {}, {})
+    assert world.ironic.vifs(world.node) == []
+
+
 def test_d19_a_failed_build_leaves_nothing(world: NovaWorld) -> None:
     instance, network_info = world.instance(), world.network_info()
     world.ironic.fail_next(world.node, "deploy", "no disk")

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 import requests
 
 from bloomery.testing import Fault, FaultKind, IronicSimulator
+from bloomery.testing.http_simulator import HttpSimulator
 from testing.simulated_api import Api, fault
+
+
+def test_the_port_stays_the_services_own_while_connections_are_refused() -> None:
+    with HttpSimulator() as simulator:
+        port = int(simulator.url.rpartition(":")[2])
+        with simulator.unreachable():
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port))
+            with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+                stranger.bind(("127.0.0.1", port))
+        socket.create_connection(("127.0.0.1", port)).close()
+    with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        stranger.bind(("127.0.0.1", port))
 
 
 def test_every_request_is_recorded_with_its_answer(ironic: IronicSimulator, api: Api) -> None:

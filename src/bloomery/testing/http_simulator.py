@@ -286,6 +286,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
+def reserved(port: int = 0) -> socket.socket:
+    """A socket by which the port on the loopback, or a free one, stays ours while nobody listens on it.
+
+    Whoever connects is refused, and the system gives the port to nobody else; a simulator may listen on it all the same.
+    """
+    it = socket.socket()
+    try:
+        it.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        it.bind((_LOOPBACK, port))
+    except OSError:
+        it.close()
+        raise
+    return it
+
+
 class HttpSimulator:
     """A service that is played over real HTTP, in this process.
 
@@ -300,6 +315,7 @@ class HttpSimulator:
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._port = 0
+        self._reservation: socket.socket | None = None
         self._stopping = threading.Event()
         self._connections: set[socket.socket] = set()
         self._connections_changed = threading.Condition()
@@ -314,13 +330,16 @@ class HttpSimulator:
     def start(self, port: int = 0) -> None:
         """The service answers on the loopback, on a free port unless one is named."""
         self._stopping.clear()
-        self._port = port
+        self._reservation = reserved(port)
+        self._port = self._reservation.getsockname()[1]
         self.accept_connections()
 
     def stop(self) -> None:
         """Nothing of the service is left: no thread, no socket."""
         self._stopping.set()
         self.refuse_connections()
+        if self._reservation is not None:
+            self._reservation.close()
         with self._connections_changed:
             self._connections_changed.wait_for(lambda: not self._connections, timeout=_STOP_TIMEOUT_S)
 
@@ -354,7 +373,6 @@ class HttpSimulator:
             if self._server is not None or self._stopping.is_set():
                 return
             self._server = _Server(self._port, self)
-            self._port = self._server.server_address[1]
             self._thread = threading.Thread(
                 target=self._server.serve_forever, args=(0.02,), name=type(self).__name__, daemon=True
             )
