@@ -15,8 +15,15 @@ from bloomery.doors.http.edge import HEADERS
 from doors_http.http_site import Site, cloud, served
 
 FILES = sorted(str(file.relative_to(PAGE)) for file in PAGE.rglob("*") if file.is_file())
-SCRIPTS = [name for name in FILES if name.endswith(".js")]
-TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+OURS = [name for name in FILES if not name.startswith("vendor/")]
+SCRIPTS = [name for name in OURS if name.endswith(".js")]
+TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -27,6 +34,8 @@ def text_of(name: str) -> str:
 
 def test_every_file_is_served_with_its_type_and_the_security_headers(site: Site) -> None:
     for name in FILES:
+        if Path(name).stem.startswith("LICENSE"):
+            continue
         answer = site.ask("GET", f"/{name}")
         assert answer.status_code == 200, name
         assert answer.headers["Content-Type"].partition(";")[0] == TYPES[Path(name).suffix], name
@@ -70,7 +79,7 @@ def test_nothing_that_comes_from_outside_can_become_markup_or_code(name: str) ->
     assert re.findall(ways, text_of(name)) == []
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.endswith((".js", ".css"))])
+@pytest.mark.parametrize("name", [name for name in OURS if name.endswith((".js", ".css"))])
 def test_nothing_is_fetched_from_elsewhere(name: str) -> None:
     assert re.findall(r"https?://|url\(|@import", text_of(name).replace('"https://… or', "")) == []
 
@@ -90,9 +99,19 @@ def test_every_script_is_used_and_every_import_is_there() -> None:
     while left:
         script = left.pop()
         used.add(script)
-        found = {(script.parent / name).resolve() for name in re.findall(r'from "([^"]+)"', script.read_text())}
+        found = {(script.parent / name).resolve() for name in re.findall(r'from ?"([^"]+)"', script.read_text())}
         left.extend(found - used)
-    assert {str(script.relative_to(PAGE)) for script in used} == set(SCRIPTS)
+    modules = {name for name in FILES if name.endswith((".js", ".mjs"))}
+    assert {str(script.relative_to(PAGE)) for script in used} == modules
+
+
+def test_what_is_not_ours_has_its_licence_and_its_reason_beside_it() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "design" / "dependencies.md").read_text()
+    folders = list((PAGE / "vendor").iterdir())
+    assert folders
+    for folder in folders:
+        assert list(folder.glob("LICENSE*")), folder.name
+        assert f"`page/vendor/{folder.name}`" in told
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")

@@ -23,6 +23,7 @@ from bloomery.lab.boot import Running
 from bloomery.lab.machine import Machine
 from bloomery.lab.model import LabNode, Options
 from bloomery.lab.ramdisk import Ramdisk, Refused, Settings
+from bloomery.lab.serial import SerialLine
 from bloomery.lab.service import Service
 from bloomery.lab.wait import answers
 
@@ -75,7 +76,7 @@ class Machines:
         """The machine is as its BMC says: it booted if it was switched on, and stopped if it was switched off."""
         machine = self._machines[system["uuid"]]
         with self._lock:
-            machine.change(interrupts=system.get("interrupts", 0))
+            machine.interrupt(system.get("interrupts", 0))
             if system["power_state"] == machine.power:
                 return
             ramdisk = self._ramdisks.pop(machine.uuid, None)
@@ -94,6 +95,11 @@ class Machines:
             if booted.running is Running.AGENT:
                 self._ramdisks[machine.uuid] = Ramdisk(machine, self._settings, booted.kernel_parameters)
                 self._ramdisks[machine.uuid].boot()
+
+    def serial(self, machine_uuid: str) -> SerialLine | None:
+        """The serial line of the machine, if there is such a machine."""
+        machine = self._machines.get(machine_uuid)
+        return machine.serial if machine is not None else None
 
     def ramdisk(self, machine_uuid: str) -> Ramdisk | None:
         """The agent that runs on the machine, if one does."""
@@ -114,8 +120,33 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if urlsplit(self.path).path == "/machines":
             self._answer(HTTPStatus.OK, {"machines": self._machines.show()})
+        elif self.headers.get("Upgrade") == "serial":
+            self._serve_serial_line()
         else:
             self._call_agent(None)
+
+    def do_DELETE(self) -> None:
+        line = self._serial_line()
+        self.send_response(HTTPStatus.NO_CONTENT if line is not None and line.drop() else HTTPStatus.NOT_FOUND)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _serial_line(self) -> SerialLine | None:
+        match urlsplit(self.path).path.strip("/").split("/"):
+            case ["machines", machine_uuid, "serial"]:
+                return self._machines.serial(machine_uuid)
+        return None
+
+    def _serve_serial_line(self) -> None:
+        """The connection is the machine's serial line from now on, until either side ends it."""
+        self.close_connection = True
+        line = self._serial_line()
+        if line is None:
+            self._answer(HTTPStatus.NOT_FOUND, {"faultstring": f"there is nothing at {self.path}"})
+            return
+        is_free = line.serve(self.connection, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: serial\r\n\r\n")
+        if not is_free:
+            self._answer(HTTPStatus.CONFLICT, {"faultstring": "somebody is on the serial line"})
 
     def do_POST(self) -> None:
         self._call_agent(self._body())

@@ -53,6 +53,7 @@ def enrol(
     *,
     ironic_url: str,
     bmc_url: str | None,
+    serial_port: int | None,
     images: Mapping[str, Image],
     networks: LabNetworks | None,
     timeout_s: float,
@@ -62,7 +63,10 @@ def enrol(
     Cleaning is left out this once: the disks are new.
     """
     ironic = _Ironic(ironic_url)
-    ironic.in_parallel(lambda node: _create(ironic, node, bmc_url=bmc_url, images=images, networks=networks), nodes)
+    ironic.in_parallel(
+        lambda node: _create(ironic, node, bmc_url=bmc_url, serial_port=serial_port, images=images, networks=networks),
+        nodes,
+    )
     ironic.in_parallel(lambda node: ironic.set_provision_state(node, "manage"), nodes)
     ironic.wait(nodes, "provision_state", "manageable", timeout_s=timeout_s)
     # Fake hardware has no power state until it is given one, and Nova takes such a node for unusable.
@@ -83,12 +87,15 @@ def _create(
     node: LabNode,
     *,
     bmc_url: str | None,
+    serial_port: int | None,
     images: Mapping[str, Image],
     networks: LabNetworks | None,
 ) -> None:
     driver_info: dict[str, Any] = {}
     if node.kind is Kind.REDFISH:
         driver_info |= {"redfish_address": bmc_url, "redfish_system_id": f"/redfish/v1/Systems/{node.uuid}"}
+        # The serial line, which Redfish has no word for, goes by IPMI; there the machine is known by its UUID.
+        driver_info |= {"ipmi_address": "127.0.0.1", "ipmi_port": serial_port, "ipmi_username": node.uuid}
         agent = (
             {"iso": images["agent-iso"].url}
             if node.boot_interface == "redfish-virtual-media"
@@ -117,6 +124,7 @@ def _create(
             },
             "automated_clean": False,
             "boot_interface": node.boot_interface,
+            **({"console_interface": "ipmitool-socat"} if node.kind is Kind.REDFISH else {}),
             **({} if node.kind is Kind.REDFISH else {f"{name}_interface": "fake" for name in _FAKE_INTERFACES}),
         },
     )

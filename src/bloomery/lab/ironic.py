@@ -12,6 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from bloomery.lab import ipmitool, socat
 from bloomery.lab.errors import LabError
 from bloomery.lab.glance import PREFIX as GLANCE
 from bloomery.lab.images import IRONIC_SUBFOLDER
@@ -23,6 +24,10 @@ PROVISIONING, CLEANING, RESCUING = "provisioning", "cleaning", "rescuing"
 
 _MKISOFS = """#!/bin/sh
 exec '{python}' -m bloomery.lab.mkisofs "$@"
+"""
+# These two are started often, need nothing but Python itself, and so do without everything else.
+_ALONE = """#!/bin/sh
+exec '{python}' -I -S '{file}' "$@"
 """
 
 
@@ -41,11 +46,16 @@ def prepare(
         "tftp-master",
         "certificates",
         "deploy-logs",
+        "consoles",
     ):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    program = folder / "bin" / "mkisofs"
-    program.write_text(_MKISOFS.format(python=sys.executable))
-    program.chmod(0o700)
+    programs = {"mkisofs": _MKISOFS.format(python=sys.executable)}
+    for name, module in (("socat", socat), ("ipmitool", ipmitool)):
+        programs[name] = _ALONE.format(python=sys.executable, file=module.__file__)
+    for name, script in programs.items():
+        program = folder / "bin" / name
+        program.write_text(script)
+        program.chmod(0o700)
     config = folder / "ironic.conf"
     config.write_text(
         _render(
@@ -99,7 +109,7 @@ def _settings(
             "enabled_hardware_types": ["redfish", "fake-hardware"],
             "enabled_bios_interfaces": ["no-bios"],
             "enabled_boot_interfaces": ["ipxe", "redfish-virtual-media", "fake"],
-            "enabled_console_interfaces": ["no-console", "fake", "fake-graphical"],
+            "enabled_console_interfaces": ["no-console", "ipmitool-socat", "fake", "fake-graphical"],
             "enabled_deploy_interfaces": ["direct", "ramdisk", "fake"],
             "enabled_firmware_interfaces": ["no-firmware"],
             "enabled_inspect_interfaces": ["no-inspect", "redfish"],
@@ -158,6 +168,12 @@ def _settings(
             "instance_master_path": folder / "master-images",
             "tftp_root": folder / "tftp",
             "tftp_master_path": folder / "tftp-master",
+        },
+        # Ironic takes the first port of the range that is free; that labs begin at different ones spares them most collisions.
+        "console": {
+            "terminal_pid_dir": folder / "consoles",
+            "socat_address": "127.0.0.1",
+            "port_range": [f"{20000 + port % 10000}:{20999 + port % 10000}"],
         },
         "dhcp": {"dhcp_provider": "none"},
         "redfish": {"auth_type": "basic", "post_boot_retry_delay": 1},

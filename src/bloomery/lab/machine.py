@@ -8,15 +8,21 @@ import base64
 import binascii
 import gzip
 import hashlib
+import io
 import json
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pycdlib import PyCdlib
+from pycdlib.pycdlibexception import PyCdlibException
+
 from bloomery.lab.boot import Running
+from bloomery.lab.serial import SerialLine, System
 
 
 @dataclass(slots=True)
@@ -63,6 +69,8 @@ class Machine:
         self._folder = folder
         self._lock = threading.Lock()
         self._record = Record(uuid=uuid, name=name, mac_addresses=mac_addresses)
+        self.serial = SerialLine()
+        self._system: System | None = None
         self._save()
 
     @property
@@ -100,11 +108,35 @@ class Machine:
 
     def power_off(self) -> None:
         """The machine is off and runs nothing."""
+        self._end_system()
         self.change(power="Off", running=Running.NOTHING)
 
     def power_on(self, running: Running) -> None:
         """The machine is on, and booted that."""
+        self._end_system()
         self.change(power="On", running=running, boots=self._record.boots + 1, rescue_password_hash=None)
+        if running is Running.NOTHING:
+            self.serial.write("\nnothing to boot was found\n")
+        elif running is not Running.AGENT:
+            self.run_system(self._record.image_url or running.value)
+
+    def run_system(self, image: str) -> None:
+        """A system can be met on the serial line."""
+        self._end_system()
+        self._system = System(self.serial, name=self.name, image=image, metadata=self._metadata())
+        self._system.boot()
+
+    def interrupt(self, count: int) -> None:
+        """So many non-maskable interrupts have come in all."""
+        if count != self._record.interrupts:
+            self.change(interrupts=count)
+            if self._system is not None:
+                self._system.interrupt()
+
+    def _end_system(self) -> None:
+        if self._system is not None:
+            self._system.end()
+            self._system = None
 
     def write_config_drive(self, content: bytes) -> None:
         """The config drive is on the disk."""
@@ -113,6 +145,20 @@ class Machine:
         path.touch(mode=0o600)
         path.write_bytes(content)
         self.change(config_drive_sha256=hashlib.sha256(content).hexdigest(), config_drive_size_bytes=len(content))
+
+    def _metadata(self) -> Mapping[str, Any]:
+        """What the config drive says of the instance; nothing if there is none, or none that can be read."""
+        image, found = PyCdlib(), io.BytesIO()
+        try:
+            image.open(str(self._config_drive))
+            try:
+                image.get_file_from_iso_fp(found, joliet_path="/openstack/latest/meta_data.json")
+            finally:
+                image.close()
+            metadata = json.loads(found.getvalue())
+        except (OSError, ValueError, PyCdlibException):
+            return {}
+        return metadata if isinstance(metadata, dict) else {}
 
     def wipe(self) -> None:
         """Nothing is on the disk."""

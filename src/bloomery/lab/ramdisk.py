@@ -233,6 +233,7 @@ class Ramdisk:
 
     def _say(self, text: str) -> None:
         print(f"{now()} {self._machine.name}: {text}", flush=True)
+        self._machine.serial.write(f"deploy agent: {text}\n")
 
     # --- the commands
 
@@ -367,6 +368,7 @@ class Ramdisk:
     def finalize_rescue(self, params: Params) -> None:
         """The machine can be logged into with the rescue password; the agent has done its work."""
         self._machine.change(running=Running.RESCUE, rescue_password_hash=params["rescue_password"])
+        self._machine.run_system("the rescue ramdisk")
 
     def lock_down(self, _params: Params) -> None:
         self.end()

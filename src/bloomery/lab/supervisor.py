@@ -146,6 +146,7 @@ class Supervisor:
             nodes,
             ironic_url=urls["ironic"],
             bmc_url=urls["bmc"],
+            serial_port=ports["agent"],
             images=lab_images,
             networks=networks,
             timeout_s=_ENROL_TIMEOUT_S + _ENROL_TIMEOUT_PER_NODE_S * len(nodes),

@@ -107,6 +107,7 @@ _WORDS = {
     415: "The body is not JSON.",
     421: "This service is not called so.",
     422: "The request has to change.",
+    426: "It is a WebSocket.",
     429: "Too many requests.",
     500: "The service has a bug, or what was begun could not be undone.",
     502: "Ironic or Neutron answered what they should not.",

@@ -6,11 +6,13 @@ There are no cookies, and what changes something is JSON: a page of another site
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,6 +48,8 @@ HEADERS = {
         "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
     ),
 }
+CREDENTIALS = ("authorization", "x-auth-token")
+CREDENTIAL_PREFIX = "bloomery.credential."
 STRICT_TRANSPORT = "max-age=31536000"
 
 
@@ -61,6 +65,9 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, from its first byte to its answer's last."""
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -85,18 +92,43 @@ class Edge:
             finally:
                 await self._note(scope, answered, request_id, time.monotonic() - started)
 
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One WebSocket, from its handshake to its end.
+
+        What holds for requests that change something holds for its handshake: browsers let any page begin one.
+        """
+        headers = Headers(scope=scope)
+        request_id = new_request_id(headers.get("x-openstack-request-id"))
+        state = scope.setdefault("state", {})
+        scope["method"] = "WEBSOCKET"
+        answered = _Handshake(send, request_id)
+        started = time.monotonic()
+        shown = with_credential(headers, scope.get("subprotocols", ()))
+
+        async def known() -> Principal:
+            return await self._known(_address(scope), shown)
+
+        with on_behalf_of(request_id):
+            try:
+                self._check_host(headers)
+                self._check_origin(headers)
+                if not scope["path"].startswith(GUARDED):
+                    raise Refusal(404, "NotFound", "there is no WebSocket at this path")
+                state["principal"] = await self._principal(scope, shown)
+                state["known"] = known
+                await self._note(scope, answered, request_id, time.monotonic() - started)
+                await self.app(scope, receive, answered)
+            except Refusal as refusal:
+                await answered.refuse(refusal)
+                await self._note(scope, answered, request_id, time.monotonic() - started)
+            except Exception:
+                # The last frame before the server, as with requests.
+                log.exception("the WebSocket %s met a bug", scope["path"])
+                await answered.fail()
+
     def _turn_away(self, scope: Scope, headers: Headers) -> None:
         """Raise for what is refused whoever asks."""
-        if self.settings.auth is Auth.NONE:
-            # A name that leads here, given by somebody else's DNS, would let his page in.
-            host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-            if not is_loopback(host) and host not in self.settings.hosts:
-                raise Refusal(
-                    421,
-                    "WrongHost",
-                    f"this service is not called {host!r}",
-                    advice="Use 127.0.0.1 or localhost, or --name",
-                )
+        self._check_host(headers)
         if scope["method"] not in SAFE:
             self._check_origin(headers)
             has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
@@ -111,6 +143,18 @@ class Edge:
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.settings.body_limit_bytes:
             raise _too_large(self.settings.body_limit_bytes)
+
+    def _check_host(self, headers: Headers) -> None:
+        if self.settings.auth is Auth.NONE:
+            # A name that leads here, given by somebody else's DNS, would let his page in.
+            host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+            if not is_loopback(host) and host not in self.settings.hosts:
+                raise Refusal(
+                    421,
+                    "WrongHost",
+                    f"this service is not called {host!r}",
+                    advice="Use 127.0.0.1 or localhost, or --name",
+                )
 
     def _check_origin(self, headers: Headers) -> None:
         origin = headers.get("origin")
@@ -127,21 +171,29 @@ class Edge:
                 advice="Only this service's own page may ask in a browser",
             )
 
-    async def _principal(self, scope: Scope, headers: Headers) -> Principal | None:
+    async def _principal(self, scope: Scope, headers: Mapping[str, str]) -> Principal | None:
         if not scope["path"].startswith(GUARDED) or (scope["path"] == "/metrics" and self.settings.open_metrics):
             return None
         address = _address(scope)
-        identity = self.service.identity
-        if isinstance(identity, Anybody):
-            found = NOBODY
-        else:
+        if not isinstance(self.service.identity, Anybody):
             self.rates.check(f"address {address}")
-            known = {name: value for name, value in headers.items() if name in ("authorization", "x-auth-token")}
-            found = await to_thread.run_sync(identity.principal, known, address, limiter=self._checking)
+        found = await self._known(address, headers)
         self.rates.check(f"caller {found.user_id or found.name} {address if found is NOBODY else ''}")
         return found
 
-    async def _note(self, scope: Scope, answered: _Answered, request_id: str, took_s: float) -> None:
+    async def _known(self, address: str, headers: Mapping[str, str]) -> Principal:
+        """Who shows these headers.
+
+        Raises:
+            Refusal: nobody who may use this service.
+        """
+        identity = self.service.identity
+        if isinstance(identity, Anybody):
+            return NOBODY
+        known = {name: value for name, value in headers.items() if name in CREDENTIALS}
+        return await to_thread.run_sync(identity.principal, known, address, limiter=self._checking)
+
+    async def _note(self, scope: Scope, answered: _Answered | _Handshake, request_id: str, took_s: float) -> None:
         """The call is counted, logged, and, if it was to change something or was turned away, in the audit."""
         route = getattr(scope.get("route"), "path", "none")
         status = answered.status or 0
@@ -166,6 +218,21 @@ class Edge:
             await to_thread.run_sync(self.service.store.note_call, call)
         except StoreUnavailable as problem:
             log.warning("a call is in no audit but this: %s (%s)", call, problem)
+
+
+def with_credential(headers: Headers, subprotocols: Iterable[str]) -> dict[str, str]:
+    """The headers, and the one that stands among the subprotocols, where a browser has to put it."""
+    found = dict(headers.items())
+    for word in subprotocols:
+        if not word.startswith(CREDENTIAL_PREFIX):
+            continue
+        encoded = word.removeprefix(CREDENTIAL_PREFIX)
+        with contextlib.suppress(ValueError):
+            decoded = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+            name, colon, value = decoded.partition(":")
+            if colon and name.lower() in CREDENTIALS:
+                found[name.lower()] = value.strip()
+    return found
 
 
 def _address(scope: Scope) -> str:
@@ -236,6 +303,42 @@ class _Answered:
         encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in lines.items()]
         await self({"type": "http.response.start", "status": problem["status"], "headers": encoded})
         await self({"type": "http.response.body", "body": content})
+
+
+class _Handshake:
+    """What is sent on a WebSocket; whoever is refused is told as by any other answer.
+
+    Its status is the handshake's, which succeeds unless somebody says otherwise.
+    """
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.status = 101
+
+    async def __call__(self, message: Message) -> None:
+        await self._send(message)
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """There is no WebSocket; the refusal is the answer."""
+        self.status = refusal.status
+        content = json.dumps(refusal_of(refusal)).encode()
+        lines = {
+            **HEADERS,
+            **refusal.headers,
+            "Content-Type": MEDIA_TYPE,
+            "Content-Length": str(len(content)),
+            "X-OpenStack-Request-ID": self._request_id,
+        }
+        encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in lines.items()]
+        await self({"type": "websocket.http.response.start", "status": refusal.status, "headers": encoded})
+        await self({"type": "websocket.http.response.body", "body": content})
+
+    async def fail(self) -> None:
+        """It is closed, for a reason that only the log has."""
+        self.status = 500
+        with contextlib.suppress(RuntimeError):
+            await self._send({"type": "websocket.close", "code": 1011})
 
 
 class Rates:

@@ -248,12 +248,14 @@ def list_volumes(request: Request, service: TheService, caller: Reader, instance
 @router.get("/{instance}/console", response_model=s.ConsoleView, responses=READS_NODE)
 def show_console(request: Request, service: TheService, caller: Reader, instance: Name) -> Response:
     """Whether a console runs, and of which kind."""
-    _, node = find(service, caller, instance)
-    address = service.api.console(node.uuid)
+    found, node = find(service, caller, instance)
+    in_use = service.consoles.on(found.uuid)
+    address = in_use or service.api.console(node.uuid)
     if address is None:
-        return answer(request, {"enabled": False, "kind": None, "url": None})
+        return answer(request, {"enabled": False, "kind": None, "url": None, "in_use": False})
     url = address.url if caller.sees_all else None
-    return answer(request, {"enabled": True, "kind": address.kind, "url": url})
+    shown = {"enabled": True, "kind": address.kind, "url": url, "in_use": in_use is not None}
+    return answer(request, shown)
 
 
 # Changed

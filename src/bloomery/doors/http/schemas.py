@@ -584,6 +584,7 @@ class ConsoleView(BaseModel):
     enabled: bool
     kind: str | None = Field(default=None, description="`socat`, `vnc` …")
     url: str | None = Field(default=None, description="Where Ironic's conductor offers it; for administrators only.")
+    in_use: bool = Field(default=False, description="Whether somebody is on it through this service.")
 
 
 class VifGroups(BaseModel):

@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn
 
 from bloomery.doors.http.app import create_app
+from bloomery.doors.http.console_routes import MESSAGE_LIMIT_BYTES
 from bloomery.doors.http.service import Service
 from bloomery.doors.http.settings import Settings
 from bloomery.errors import InvalidRequest
@@ -74,6 +75,9 @@ def server_for(api: Bloomery, settings: Settings, on_ready: Callable[[str], None
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        ws="websockets-sansio",
+        ws_max_size=MESSAGE_LIMIT_BYTES,
+        ws_per_message_deflate=False,
         timeout_graceful_shutdown=END_TIMEOUT_S,
         h11_max_incomplete_event_size=64 * 1024,
         **options,

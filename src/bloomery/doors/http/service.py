@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import yaml
 
+from bloomery.doors.http.consoles import Consoles
 from bloomery.doors.http.feed import Feed
 from bloomery.doors.http.following import Following
 from bloomery.doors.http.hooks import Sender
@@ -66,6 +67,7 @@ class Service:
             lease_s=settings.lease_s,
         )
         self.feed = Feed(self.store)
+        self.consoles = Consoles(self.api, self.following, self.store, holder=self.holder)
         self.sender = Sender(self.store, self.metrics, holder=self.holder, allowed=settings.webhook_networks)
         self.metrics.show_fleet(lambda: self.following.view, lambda: self.following.stale_s)
         self._leads_until = 0.0
@@ -83,8 +85,9 @@ class Service:
         self._keeper.start()
 
     def end_streams(self) -> None:
-        """Whoever listens to the stream is let go, so that the server can end."""
+        """Whoever listens to the stream, or is on a console, is let go, so that the server can end."""
         self.feed.stop()
+        self.consoles.end()
 
     def stop(self) -> None:
         """Nothing new is begun; what is under way another replica, or the next start, may go on with at once."""

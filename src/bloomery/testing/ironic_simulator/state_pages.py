@@ -184,7 +184,8 @@ class StatePages(Pages):
         if call.method == "GET":
             if not node["console_enabled"]:
                 return Response(200, {"console_enabled": False, "console_info": None})
-            info = {"type": "socat", "url": f"tcp://127.0.0.1:{10000 + node['id']}"}
+            port = node["driver_info"].get("ipmi_terminal_port") or 10000 + node["id"]
+            info = {"type": "socat", "url": f"tcp://127.0.0.1:{port}"}
             if is_graphical(node):
                 info = {
                     "type": "vnc",

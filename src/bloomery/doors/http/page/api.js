@@ -92,6 +92,23 @@ export async function all(route, name, query) {
   return rows;
 }
 
+/**
+ * A WebSocket where "GET /path/{name}" is one.
+ *
+ * A browser sends no headers of ours with it, and addresses end up in logs: who somebody is goes with the subprotocols.
+ */
+export function openStream(route, names) {
+  const address = new URL(addressOf(route.split(" ")[1], names, {}), location.href);
+  address.protocol = address.protocol.replace("http", "ws");
+  const credentials = Object.entries(shows).map(([name, value]) => {
+    const bytes = new TextEncoder().encode(`${name}:${value}`);
+    return `bloomery.credential.${btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
+  });
+  const stream = new WebSocket(address, ["bloomery.console", ...credentials]);
+  stream.binaryType = "arraybuffer";
+  return stream;
+}
+
 const QUIET_MS = 40_000;
 const AGAIN_MS = 2_000;
 

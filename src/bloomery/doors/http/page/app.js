@@ -5,6 +5,7 @@ import { signIn, told } from "./dialogs.js";
 import { fill, h, isMarked } from "./dom.js";
 import { fleet, mayChange, start, underWay } from "./fleet.js";
 import { deploy } from "./views/deploy.js";
+import { consoleOf } from "./views/console.js";
 import { events } from "./views/events.js";
 import { instance } from "./views/instance.js";
 import { instanceList, nodeList } from "./views/lists.js";
@@ -22,7 +23,8 @@ const TICK_MS = 1_000;
 
 let view = null;
 
-function viewAt(place, name, given) {
+function viewAt(place, name, part, given) {
+  if (place === "instances" && part === "console") return consoleOf(name);
   if (place === "instances") return name ? instance(name, go) : instanceList(given, go);
   if (place === "nodes") return name ? node(name) : nodeList(given, go);
   if (place === "operations") return name ? operation(name) : operations();
@@ -33,8 +35,8 @@ function viewAt(place, name, given) {
 
 function here() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  const [place = "", name = ""] = path.split("/").map(decodeURIComponent);
-  return { place, name, given: new URLSearchParams(query) };
+  const [place = "", name = "", part = ""] = path.split("/").map(decodeURIComponent);
+  return { place, name, part, given: new URLSearchParams(query) };
 }
 
 /** Another view is shown, or, silently, the same one under another address. */
@@ -44,8 +46,9 @@ function go(hash, { silently = false } = {}) {
 }
 
 function show() {
-  const { place, name, given } = here();
-  view = viewAt(place, name, given);
+  const { place, name, part, given } = here();
+  view?.leave?.();
+  view = viewAt(place, name, part, given);
   fill(main, view.element);
   main.className = view.isFull ? "full" : "";
   main.scrollTop = 0;
@@ -107,7 +110,10 @@ function pressed(event) {
   } else if (event.target === search && (event.key === "Enter" || event.key === "ArrowDown")) {
     event.preventDefault();
     view?.focus?.();
-  } else if (event.key === "Escape" && !isTyping && here().name) go(`#/${here().place}`);
+  } else if (event.key === "Escape" && !isTyping && !event.shiftKey && here().name) {
+    const { place, name, part } = here();
+    go(part ? `#/${place}/${name}` : `#/${place}`);
+  }
 }
 
 async function begin() {

@@ -1,6 +1,8 @@
 // What is asked before something is done, and what is said afterwards.
 
+import { ask } from "./api.js";
 import { h } from "./dom.js";
+import { fleet, keepOperation } from "./fleet.js";
 import { many } from "./words.js";
 
 const REFUSALS = 200;
@@ -57,6 +59,33 @@ export function dialogue({ title, content, yes, no = "Cancel", isDanger = false,
     document.body.append(element);
     element.showModal();
   });
+}
+
+/**
+ * Something is asked for once somebody has read what it does and confirmed it; the operation, or null.
+ *
+ * `says` is what it does and what is lost by it; `typed`, if given, has to be typed; `fields` are asked for in between, and
+ * `body()` is what they come to.
+ */
+export async function confirmed({ title, says, yes, isDanger = false, typed = null, fields = null, asks, names, query, body }) {
+  const name = h("input", { id: "typed", autocomplete: "off", spellcheck: "false" });
+  const found = await dialogue({
+    title, yes, isDanger,
+    content: [
+      h("p", {}, says), fields,
+      typed ? h("div", { class: "field" }, h("label", { for: "typed" }, `Type “${typed}” to confirm`), name) : null,
+    ],
+    accept: () => {
+      if (typed && name.value !== typed) throw new Error(`what is typed is not “${typed}”`);
+      return ask(asks, names, { query, ...(body ? { body: body() } : {}) });
+    },
+  });
+  if (found?.kind) {
+    keepOperation(found);
+    fleet.onChange();
+    toast(`${found.kind} of ${found.instance_name || found.instance_uuid} has begun`);
+  }
+  return found;
 }
 
 /** Somebody says who he is; the headers that show it, or null. */
