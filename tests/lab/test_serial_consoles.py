@@ -98,13 +98,13 @@ def test_metadata_that_cannot_be_read_leaves_the_machine_its_own_name(machine: M
 
 
 def test_the_stand_ins_take_what_ironic_calls_them_with_and_nothing_else() -> None:
-    escaped = "ipmitool -H 127.0.0.1 -f /tmp/a\\\\\\,b sol activate"
-    argv = ["-T600", "-L/tmp/x.pid", "TCP4-LISTEN:20001,bind=127.0.0.1,reuseaddr,fork,max-children=1"]
+    escaped = "ipmitool -H 127.0.0.1 -f a\\\\\\,b sol activate"
+    argv = ["-T600", "-Lx.pid", "TCP4-LISTEN:20001,bind=127.0.0.1,reuseaddr,fork,max-children=1"]
     assert socat.parse([*argv, f'EXEC:"{escaped}",pty,stderr']) == (
         600.0,
-        "/tmp/x.pid",
+        "x.pid",
         ("127.0.0.1", 20001),
-        ["ipmitool", "-H", "127.0.0.1", "-f", "/tmp/a,b", "sol", "activate"],
+        ["ipmitool", "-H", "127.0.0.1", "-f", "a,b", "sol", "activate"],
     )
     with pytest.raises(SystemExit, match="does not know this"):
         socat.parse([*argv, "SYSTEM:sh"])

@@ -190,7 +190,15 @@ def guarded_site(folder: Path) -> Iterator[GuardedSite]:
             "security-groups",
             {"security_group": {"name": "web", "project_id": project_id(PROJECT)}},
         )
-        enrol(nodes, ironic_url=urls["ironic"], bmc_url=None, serial_port=None, images={}, networks=networks, timeout_s=UP_S)
+        enrol(
+            nodes,
+            ironic_url=urls["ironic"],
+            bmc_url=None,
+            serial_port=None,
+            images={},
+            networks=networks,
+            timeout_s=UP_S,
+        )
         for node in nodes:
             # Ironic gives a project's users only nodes of theirs where it chooses.
             values = {"storage_interface": "external", "owner": project_id(PROJECT)}
