@@ -150,11 +150,12 @@ class Machine:
         """What the config drive says of the instance; nothing if there is none, or none that can be read."""
         image, found = PyCdlib(), io.BytesIO()
         try:
-            image.open(str(self._config_drive))
-            try:
-                image.get_file_from_iso_fp(found, joliet_path="/openstack/latest/meta_data.json")
-            finally:
-                image.close()
+            with self._config_drive.open("rb") as drive:
+                image.open_fp(drive)
+                try:
+                    image.get_file_from_iso_fp(found, joliet_path="/openstack/latest/meta_data.json")
+                finally:
+                    image.close()
             metadata = json.loads(found.getvalue())
         except (OSError, ValueError, PyCdlibException):
             return {}

@@ -113,6 +113,7 @@ async def _attend(socket: WebSocket, service: Service, line: Line, viewer: Viewe
 
 
 async def _tell(socket: WebSocket, line: Line, viewer: Viewer) -> None:
+    # review: it ends with the line, or is cancelled when the viewer leaves
     while True:
         viewer.rouse.clear()
         lost, said = line.said.after(viewer.place, _SENT_AT_ONCE_BYTES)
@@ -162,6 +163,7 @@ def _obey(text: str, line: Line, viewer: Viewer) -> None:
 async def _keep_checking(socket: WebSocket, service: Service, line: Line, viewer: Viewer) -> None:
     """He still is who he was, and may still see the instance; returns when not, having told him."""
     known: Callable[[], Awaitable[Principal]] = socket.scope["state"]["known"]
+    # review: it is cancelled when the viewer leaves
     while True:
         await asyncio.sleep(_CHECK_EVERY_S)
         try:

@@ -75,7 +75,7 @@ def server_for(api: Bloomery, settings: Settings, on_ready: Callable[[str], None
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        ws="websockets-sansio",
+        ws="auto",
         ws_max_size=MESSAGE_LIMIT_BYTES,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=END_TIMEOUT_S,

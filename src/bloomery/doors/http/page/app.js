@@ -3,7 +3,7 @@
 import { onUnknown } from "./api.js";
 import { signIn, told } from "./dialogs.js";
 import { fill, h, isMarked } from "./dom.js";
-import { fleet, mayChange, start, underWay } from "./fleet.js";
+import { administers, fleet, mayChange, start, underWay } from "./fleet.js";
 import { deploy } from "./views/deploy.js";
 import { consoleOf } from "./views/console.js";
 import { events } from "./views/events.js";
@@ -12,13 +12,14 @@ import { instanceList, nodeList } from "./views/lists.js";
 import { node } from "./views/node.js";
 import { operation, operations } from "./views/operations.js";
 import { overview } from "./views/overview.js";
+import { service, webhook } from "./views/service.js";
 import { themeSwitch } from "./views/parts.js";
 import { duration } from "./words.js";
 
 const main = document.getElementById("main");
 const search = document.getElementById("search");
 const banner = document.getElementById("banner");
-const NAVIGATION = [["", "Fleet"], ["instances", "Instances"], ["nodes", "Nodes"], ["operations", "Operations"], ["events", "Events"], ["deploy", "Deploy"]];
+const NAVIGATION = [["", "Fleet"], ["instances", "Instances"], ["nodes", "Nodes"], ["operations", "Operations"], ["events", "Events"], ["service", "Service"], ["deploy", "Deploy"]];
 const TICK_MS = 1_000;
 
 let view = null;
@@ -29,6 +30,7 @@ function viewAt(place, name, part, given) {
   if (place === "nodes") return name ? node(name) : nodeList(given, go);
   if (place === "operations") return name ? operation(name) : operations();
   if (place === "events") return events();
+  if (place === "service") return name ? webhook(name) : service();
   if (place === "deploy") return deploy(given, go);
   return overview();
 }
@@ -67,7 +69,7 @@ function navigate() {
 function draw() {
   const { place } = here();
   const open = underWay().length;
-  fill(document.getElementById("nav"), NAVIGATION.filter(([one]) => one !== "deploy" || mayChange()).map(([one, word]) =>
+  fill(document.getElementById("nav"), NAVIGATION.filter(([one]) => (one !== "deploy" || mayChange()) && (one !== "service" || administers())).map(([one, word]) =>
     h("a", { href: `#/${one}`, "aria-current": one === place ? "page" : null }, word,
       one === "operations" && open ? h("span", { class: "count", "aria-label": `, ${open} under way` }, ` ${open}`) : null)));
   const link = document.getElementById("link");

@@ -57,3 +57,10 @@ export function table(names, rows) {
 
 /** What stands where there is nothing. */
 export const empty = (text) => h("p", { class: "empty" }, text);
+
+/** A labelled input, with a hint below it if there is one. */
+export const field = (label, one, hint = null) =>
+  h("div", { class: "field" }, h("label", { for: one.id }, label), one, hint ? h("p", { class: "hint" }, hint) : null);
+
+/** Something to type in that nobody completes or corrects. */
+export const input = (id, options = {}) => h("input", { id, autocomplete: "off", spellcheck: "false", ...options });

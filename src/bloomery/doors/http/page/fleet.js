@@ -44,6 +44,9 @@ export const underWay = () => [...fleet.operations.values()].filter((one) => one
 /** Whether the caller may change something. */
 export const mayChange = () => fleet.about?.me.role !== "reader";
 
+/** Whether the caller administers the service itself. */
+export const administers = () => fleet.about?.me.role === "admin" && fleet.about.me.project_id === null;
+
 function keep(node) {
   const words = [node.name, node.uuid, node.state, node.resource_class, node.owner, node.lessee, node.instance_uuid,
     node.instance_name, node.manager, node.maintenance ? "maintenance" : null, node.health, ...node.traits];

@@ -13,9 +13,9 @@ Element.prototype.setAttribute = function set(name, value) {
   else setAttribute.call(this, name, value);
 };
 
-/** A style element whose text is not inline, but a sheet that the document has adopted. */
+/** What xterm.js takes for a style element; its text is a sheet that the document has adopted. */
 function styleElement(create) {
-  const element = create("style");
+  const element = create("data");
   const sheet = new CSSStyleSheet();
   document.adoptedStyleSheets.push(sheet);
   Object.defineProperty(element, "textContent", { set: (text) => sheet.replaceSync(text), get: () => "" });

@@ -13,7 +13,7 @@ const HINT = "Shift and Esc leave the terminal for the buttons.";
 export function consoleOf(uuid) {
   const head = h("div", { class: "head" });
   const people = h("div", { class: "people", role: "status" });
-  const place = h("div", { class: "terminal" });
+  const place = h("div", { class: "screen" });
   const status = h("p", { class: "hint", role: "status" });
   const element = [head, people, place, status];
   let one = null;
@@ -131,7 +131,7 @@ export function consoleOf(uuid) {
         line?.standing === "ended" ? h("button", { type: "button", class: "main", onclick: begin }, "Open again") : null,
         line && line.standing !== "ended" && mayStart() ? h("button", { type: "button", class: "danger", onclick: stop }, "Stop the console …") : null));
     fill(people, line?.viewers ? line.viewers.map((viewer) => h("span", { class: viewer.number === line.typist ? "chip typist" : "chip" },
-      viewer.number === line.you ? "you" : viewer.name, viewer.number === line.typist ? " ⌨ typing" : " watching")) : null);
+      viewer.number === line.you ? "you:" : `${viewer.name}:`, viewer.number === line.typist ? " typing" : " watching")) : null);
     screen?.mayType(isTypist());
     const words = trouble || (line === null ? ""
       : line.standing === "ended" ? `It has ended: ${line.reason}.`
