@@ -7,19 +7,20 @@ PY := .venv/bin/python
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo demo-nova test test-nova test-matrix test-faults test-crashes lint types security-review fuzz docs bench lock clean lab-installed all-installed test-races soak
+.PHONY: help demo demo-nova test test-nova test-matrix test-faults test-crashes lint types security-review fuzz docs bench lock clean lab-installed all-installed test-races soak pictures
 
 help:
 	@echo "Bloomery: make TARGET [PYTHON=python3.12]"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
 
-demo: lab-installed ## deploy, use and destroy an instance on a real Ironic, here; KEEP=1 leaves it all up
-	@$(PY) -m bloomery.doors.cli.demo $(if $(filter 1,$(KEEP)),--keep)
+demo: lab-installed ## deploy, use and destroy an instance on a real Ironic, here; KEEP=1 leaves it all up; SERVE=1: do it yourself, in the web page
+	@$(PY) -m bloomery.doors.cli.demo $(if $(filter 1,$(KEEP)),--keep) $(if $(filter 1,$(SERVE)),--serve)
 
 demo-nova: all-installed ## create, use and delete a server of a real Nova on a real Ironic, here; KEEP=1 leaves it up
 	@$(PY) tools/demo_nova.py $(if $(filter 1,$(KEEP)),--keep)
 
 test: lint types ## everything that must pass before a commit: lint, types, then all tests
+	@$(PY) tools/browser.py
 	@$(PY) tools/run_tests.py -q -n $(or $(JOBS),4) --dist loadfile
 
 test-nova: all-installed ## a whole real Nova 34 around the lab, with our driver and with Nova's own
@@ -58,6 +59,10 @@ fuzz: .venv/bin/python ## look for answers that our decoders cannot stand; SECON
 docs: all-installed ## build the site into site/
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
+pictures: all-installed ## the pictures of the web page in docs/assets/, made by the test that uses it in a browser
+	@$(PY) tools/browser.py
+	@BLOOMERY_PICTURES=docs/assets $(PY) -m pytest -q tests/doors_http/test_browser.py
+
 bench: all-installed ## measure beside openstacksdk and metalsmith, into benchmarks/results/ and docs/performance.md
 	@$(PY) -m benchmarks.run
 
@@ -69,7 +74,7 @@ clean: ## remove what builds and tests left; .venv and .lab stay
 	@find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lab-installed: .venv/bin/python
-	@$(PY) tools/install.py lab
+	@$(PY) tools/install.py lab $(if $(filter 1,$(SERVE)),http)
 
 all-installed: .venv/bin/python
 	@$(PY) tools/install.py lab test docs nova

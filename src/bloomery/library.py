@@ -18,7 +18,7 @@ from bloomery.errors import BloomeryError, InvalidRequest, ServiceUnavailable
 from bloomery.fleet import Fleet, Wanted, why_not
 from bloomery.glance import Glance, GlanceImage
 from bloomery.ironic import Features, Ironic, Node, Port, PortGroup, Validation, VolumeTarget
-from bloomery.ironic.models import HistoryEvent
+from bloomery.ironic.models import FirmwareComponent, HistoryEvent
 from bloomery.janitor import Habits, Janitor, Leak, Outcome, Pass, Survey, look, mend
 from bloomery.neutron import Network, Neutron, SecurityGroup
 from bloomery.operations import (
@@ -606,6 +606,15 @@ class Bloomery:
         """What Ironic itself noted about the node, mostly errors."""
         ironic = self._ironic()
         return ironic.history(instances.find_node(ironic, node).uuid)
+
+    def firmware(self, node: str) -> list[FirmwareComponent]:
+        """The firmware of the node's parts, as far as Ironic has noted it.
+
+        Raises:
+            NotSupported: this Ironic has no word for it.
+        """
+        ironic = self._ironic()
+        return ironic.firmware(instances.find_node(ironic, node).uuid)
 
     def why_not(self, wanted: Wanted) -> dict[str, tuple[str, ...]]:
         """Of each node, by name: the conditions that it does not meet; empty for those that fit."""

@@ -155,6 +155,7 @@ def test_nodes_are_seen_as_with_the_library(client: ServiceClient, site: Site) -
     assert client.node("node-1").uuid == straight.node("node-1").uuid
     assert client.validate_node("node-1") == straight.validate_node("node-1")
     assert client.history("node-1") == []
+    assert client.firmware("node-1") == straight.firmware("node-1") == []
     assert {network.name for network in client.networks()} == {"private", "storage"}
     with pytest.raises(errors.NotSupported):
         client.fleet({"shard": "x"})

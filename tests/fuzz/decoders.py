@@ -98,6 +98,7 @@ DECODERS: tuple[Decoder, ...] = (
     Decoder(Console, address_of),
     Decoder(ironic._Conductors, _at_each("conductors", lambda conductor: conductor.hostname.lower())),
     Decoder(ironic._Drivers, _at_each("drivers", lambda driver: driver.name.lower())),
+    Decoder(ironic._Firmware, _at_each("firmware", lambda part: part.component.lower())),
     Decoder(ironic._History, _at_each("history", lambda event: str(event.event))),
     Decoder(neutron._Networks, _at_each("networks", lambda network: str(network.mtu))),
     Decoder(neutron._Subnets, _at_each("subnets", lambda subnet: subnet.cidr.lower())),

@@ -36,6 +36,7 @@ from bloomery.ironic.models import (
     Conductor,
     Console,
     Driver,
+    FirmwareComponent,
     HistoryEvent,
     Node,
     Port,
@@ -150,6 +151,10 @@ class _Drivers(msgspec.Struct, frozen=True):
 
 class _History(msgspec.Struct, frozen=True):
     history: list[HistoryEvent]
+
+
+class _Firmware(msgspec.Struct, frozen=True):
+    firmware: list[FirmwareComponent]
 
 
 class Ironic:
@@ -386,6 +391,17 @@ class Ironic:
         return self._read(
             f"/nodes/{_part(node_uuid)}/history", _History, doing=f"reading the history of node {node_uuid}"
         ).history
+
+    def firmware(self, node_uuid: str) -> list[FirmwareComponent]:
+        """The firmware of the node's parts, as far as its firmware interface has noted it.
+
+        Raises:
+            NotSupported: this Ironic has no word for it.
+        """
+        self.features.need(Feature.FIRMWARE)
+        return self._read(
+            f"/nodes/{_part(node_uuid)}/firmware", _Firmware, doing=f"reading the firmware of node {node_uuid}"
+        ).firmware
 
     def conductors(self) -> list[Conductor]:
         """Ironic's conductors, alive or not."""

@@ -334,6 +334,16 @@ class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
 
 
+class FirmwareComponent(msgspec.Struct, frozen=True, kw_only=True):
+    """The firmware of a part of a node, such as its BIOS or BMC."""
+
+    component: str
+    initial_version: str | None = None
+    current_version: str | None = None
+    last_version_flashed: str | None = None
+    updated_at: str | None = None
+
+
 NODE_FIELDS: tuple[str, ...] = (
     "uuid", "name", "instance_uuid", "provision_state", "target_provision_state",
     "provision_updated_at", "power_state", "target_power_state", "last_error", "maintenance", "maintenance_reason", "fault",

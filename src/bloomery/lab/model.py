@@ -104,6 +104,11 @@ class Lab:
         """The clouds.yaml that leads clients to this lab."""
         return self.state / "clouds.yaml"
 
+    @property
+    def catalogue(self) -> Path:
+        """The file with its images that a service in front of it offers."""
+        return self.state / "catalogue.yaml"
+
     def node(self, name: str) -> LabNode:
         """The node of that name."""
         for node in self.nodes:

@@ -167,6 +167,7 @@ class Supervisor:
             nodes=nodes,
         )
         _write_cloud_config(lab)
+        _write_catalogue(lab)
         if options.companion:
             _say("starting companion")
             self._running.append(start(_companion(lab, ports["companion"]), logs=state / "logs"))
@@ -251,6 +252,16 @@ def _write_cloud_config(lab: Lab) -> None:
     lab.cloud_config.write_text(yaml.safe_dump({"clouds": {lab.cloud: cloud}}, sort_keys=False))
 
 
+def _write_catalogue(lab: Lab) -> None:
+    """The images that an instance can be deployed with are in a file, as `bloomery serve --images` reads it."""
+    rows = [
+        {"name": name, "source": image.url, "checksum": f"sha256:{image.sha256}"}
+        for name, image in lab.images.items()
+        if name.startswith("whole-disk")
+    ]
+    lab.catalogue.write_text(yaml.safe_dump(rows, sort_keys=False))
+
+
 def _say(text: str) -> None:
     print(json.dumps({"doing": text}), flush=True)
 
@@ -283,7 +294,7 @@ class _Ending:
         # Never released: a second caller waits here until the process is gone.
         self._lock.acquire()
         self._supervisor.end()
-        for name in (LAB_FILE, SERVICES_FILE, "clouds.yaml"):
+        for name in (LAB_FILE, SERVICES_FILE, "clouds.yaml", "catalogue.yaml"):
             (self._state / name).unlink(missing_ok=True)
         sys.stderr.flush()
         # Other threads may be waiting for processes that were ended above.

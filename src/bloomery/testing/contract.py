@@ -398,6 +398,7 @@ def check_inventory_and_history_are_empty_or_well_formed(bench: Bench) -> None:
     inventory = bench.ironic.inventory(bench.node_uuid)
     _holds(inventory is None or bool(inventory), "an inventory is there and empty")
     _holds(all(event.uuid for event in bench.ironic.history(bench.node_uuid)), "an event has no UUID")
+    _holds(all(part.component for part in bench.ironic.firmware(bench.node_uuid)), "a part has no name")
 
 
 # Claim and release

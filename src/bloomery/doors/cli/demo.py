@@ -1,6 +1,7 @@
 """The demo: the whole life of an instance on a real Ironic, here, by the command lines that a user would type.
 
-`python -m bloomery.doors.cli.demo [--keep]` is what `make demo` runs. After each command line those who know are asked
+`python -m bloomery.doors.cli.demo [--keep]` is what `make demo` runs; with `--serve` somebody plays it
+himself, in the web page. After each command line those who know are asked
 whether it did what it says (`demo_proof`); the first answer that is another than it has to be ends the demo with an error.
 The lab ends with the demo, however that ends, unless it is to be kept.
 """
@@ -32,9 +33,12 @@ from bloomery import lab
 from bloomery.doors.cli import demo_proof as proof
 from bloomery.doors.cli.demo_proof import Finding, Witnesses
 from bloomery.doors.cli.exit_codes import CANCELLED
+from bloomery.doors.cli.lab import service_in
 from bloomery.lab.service import die_with_parent
 
 LAB = lab.Options(nodes=3)
+DEPLOY_S = 6
+"""How long an image is written for somebody who watches."""
 NAME = "web-1"
 USER_DATA = b"#cloud-config\npackages: [nginx]\n"
 
@@ -258,16 +262,25 @@ class Stage:
 
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up, and say what to try next.")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Show nothing, but have the web page served for whoever wants to try it.")
+    ] = False,
 ) -> None:
     """Deploy, use and destroy an instance on a real Ironic, on this machine."""
     console = Console(highlight=False)
+    options = lab.Options(nodes=4, deploy_seconds=DEPLOY_S, companion=service_in(lab.default_state())) if serve else LAB
     # Whoever ends us politely gets what Ctrl-C gets.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     try:
         with ExitStack() as stack:
-            it = stack.enter_context(_a_lab(console, keep=keep))
+            it = stack.enter_context(_a_lab(console, options, keep=keep))
             up_s = time.monotonic() - started
+            if serve:
+                _say_what_the_page_can(console, it, keep=keep)
+                if not keep:
+                    signal.pause()
+                return
             _play(console, it, up_s, keep=keep)
             if not keep:
                 console.print("Taking the lab down.")
@@ -284,13 +297,14 @@ def demo(
 
 
 @contextmanager
-def _a_lab(console: Console, *, keep: bool) -> Iterator[lab.Lab]:
+def _a_lab(console: Console, wanted: lab.Options, *, keep: bool) -> Iterator[lab.Lab]:
     """A lab is up; one that is not kept ends with the block, or with this process."""
     console.print(
         Text("A real Ironic with virtual BMCs, a Neutron and an image server, on this machine only.", "italic")
     )
-    options = f"--nodes {LAB.nodes}"
-    console.print(Text.assemble(("$ ", "green"), (f"bloomery lab up {options}", "bold")))
+    deploying = f" --deploy-seconds {wanted.deploy_seconds}" if wanted.deploy_seconds else ""
+    words = f"bloomery lab up --nodes {wanted.nodes}{deploying}{' --serve' if wanted.companion else ''}"
+    console.print(Text.assemble(("$ ", "green"), (words, "bold")))
     with console.status("preparing", spinner="dots") as spinner:
 
         def show(doing: str) -> None:
@@ -299,7 +313,7 @@ def _a_lab(console: Console, *, keep: bool) -> Iterator[lab.Lab]:
                 console.print(f"    {doing}")
 
         with ExitStack() as stack:
-            it = lab.up(LAB, progress=show) if keep else stack.enter_context(lab.running(LAB, progress=show))
+            it = lab.up(wanted, progress=show) if keep else stack.enter_context(lab.running(wanted, progress=show))
             spinner.stop()
             yield it
 
@@ -362,6 +376,30 @@ def _say_what_to_try(console: Console, it: lab.Lab) -> None:
         if why:
             console.print(Text(f"# {why}", "dim"))
         console.print(command, soft_wrap=True, markup=False)
+
+
+def _say_what_the_page_can(console: Console, it: lab.Lab, *, keep: bool) -> None:
+    console.print()
+    console.rule(Text("the page", "bold"), align="left", style="dim")
+    console.print(
+        Text.assemble("Open ", (f"{it.companion_url}/", "bold underline"), " in a browser on this machine. Then:")
+    )
+    for number, (what, how) in enumerate(
+        (
+            (
+                "deploy",
+                "Deploy, at the top: take an image from the list, tick the network private, press Deploy, and watch",
+            ),
+            (
+                "its console",
+                "its name leads to it; Console, Start the console; press Enter there, give any name, try help",
+            ),
+            ("destroy", "Destroy, on the instance; its name has to be typed, because nothing of it is left afterwards"),
+        ),
+        1,
+    ):
+        console.print(Text.assemble((f"  {number}. {what}", "bold"), f": {how}"), soft_wrap=True)
+    console.print(Text("`bloomery lab down` takes it all down" if keep else "Ctrl-C takes it all down", "italic"))
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def up(
     """Bring a lab up; it stays until `down`."""
     console, started = Console(stderr=True, highlight=False), time.monotonic()
     with _plain_errors(console):
-        companion = _service_in(state or lab.default_state()) if serve else ()
+        companion = service_in(state or lab.default_state()) if serve else ()
         options = lab.Options(
             nodes=nodes, kind=kind, deploy_seconds=deploy_seconds, network=network, companion=companion
         )
@@ -62,10 +62,19 @@ def up(
     _show(it)
 
 
-def _service_in(state: Path) -> tuple[str, ...]:
-    """The command line of a service whose log lies with the lab."""
-    module = "bloomery.doors.cli.app"
-    return (sys.executable, "-m", module, "serve", "--port", "{port}", "--state", str(state.absolute() / "service"))
+def service_in(state: Path) -> tuple[str, ...]:
+    """The command line of a service whose log lies with the lab, and that offers the lab's images."""
+    folder = state.absolute()
+    command = (sys.executable, "-m", "bloomery.doors.cli.app", "serve")
+    return (
+        *command,
+        "--port",
+        "{port}",
+        "--state",
+        str(folder / "service"),
+        "--images",
+        str(folder / "catalogue.yaml"),
+    )
 
 
 @app.command()

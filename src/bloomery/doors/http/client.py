@@ -32,7 +32,7 @@ from bloomery.errors import (
 )
 from bloomery.fleet import Fleet
 from bloomery.ironic import Ironic, Node, Port, PortGroup, Validation, VolumeTarget
-from bloomery.ironic.models import MARK, HistoryEvent
+from bloomery.ironic.models import MARK, FirmwareComponent, HistoryEvent
 from bloomery.library import DEPLOY_TIMEOUT_S, POWER_TIMEOUT_S, QUICK_TIMEOUT_S, Bloomery
 from bloomery.neutron import Network, SecurityGroup
 from bloomery.operations.console import ConsoleAddress
@@ -544,6 +544,11 @@ class ServiceClient(Bloomery):
         """As the library's."""
         found: dict[str, Any] | None = self._ask("GET", f"/v1/nodes/{quote(node, safe='')}/inventory")["inventory"]
         return found
+
+    def firmware(self, node: str) -> list[FirmwareComponent]:
+        """As the library's."""
+        rows = self._ask("GET", f"/v1/nodes/{quote(node, safe='')}/firmware")["firmware"]
+        return [FirmwareComponent(**row) for row in rows]
 
     def history(self, node: str) -> list[HistoryEvent]:
         """As the library's."""

@@ -178,6 +178,14 @@ def show_history(request: Request, service: TheService, caller: Reader, node: Na
     return answer(request, {"history": rows})
 
 
+@router.get("/nodes/{node}/firmware", response_model=s.FirmwareList, responses=READS)
+def show_firmware(request: Request, service: TheService, caller: Reader, node: Name) -> Response:
+    """The firmware of the node's parts, as far as Ironic has noted it."""
+    found = service.api.firmware(find(service, caller, node).uuid)
+    rows = [{name: getattr(one, name) for name in s.FirmwareRow.model_fields} for one in found]
+    return answer(request, {"firmware": rows})
+
+
 @router.get("/nodes/{node}/connector", response_model=s.ConnectorView, responses=READS)
 def show_connector(request: Request, service: TheService, caller: Reader, node: Name) -> Response:
     """How the storage is to know the machine."""

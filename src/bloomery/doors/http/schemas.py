@@ -535,6 +535,22 @@ class History(BaseModel):
     history: list[HistoryRow]
 
 
+class FirmwareRow(BaseModel):
+    """The firmware of a part of a node."""
+
+    component: str = Field(description="`bios`, `bmc`, `nic:…`.")
+    initial_version: str | None = None
+    current_version: str | None = None
+    last_version_flashed: str | None = None
+    updated_at: str | None = None
+
+
+class FirmwareList(BaseModel):
+    """The firmware of a node's parts."""
+
+    firmware: list[FirmwareRow]
+
+
 class ConnectorView(BaseModel):
     """How the storage is to know a machine."""
 

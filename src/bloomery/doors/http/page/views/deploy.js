@@ -5,13 +5,10 @@ import { told } from "../dialogs.js";
 import { empty, fill, h, section } from "../dom.js";
 import { fleet, keepOperation } from "../fleet.js";
 import { many } from "../words.js";
+import { FIELDS, MORE, bodyOf, commandOf, shownOf } from "./deploy_fields.js";
 
 const PAUSE_MS = 250;
 const SHOWN = 12;
-
-const words = (text) => text.split(/[\s,]+/).filter(Boolean);
-const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
-const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
 export function deploy(given, go) {
   const inputs = {};
@@ -26,66 +23,47 @@ export function deploy(given, go) {
   let catalogue = [];
   let asked = 0;
 
-  /** A field; `where` is what the service calls it when it says that it is wrong. */
-  function field(where, label, input, hint) {
-    const id = where.replaceAll(".", "-");
-    const wrong = h("p", { class: "wrong", id: `${id}-wrong`, hidden: true });
-    const explains = h("p", { class: "hint", id: `${id}-hint` }, hint);
-    input.id ||= id;
-    input.setAttribute("aria-describedby", `${id}-hint ${id}-wrong`);
-    inputs[where] = input;
-    wrongs[where] = wrong;
-    const isGroup = input === networks;
-    return h("div", { class: "field" },
-      h(isGroup ? "div" : "label", isGroup ? { class: "label", id: "networks-label" } : { for: input.id }, label), input, explains, wrong);
+  /** What stands in the field: its text, whether it is checked, or the networks that are ticked. */
+  function said({ where, kind }) {
+    if (kind === "networks") return [...networks.querySelectorAll("input:checked")].map((box) => box.value);
+    if (kind === "check") return inputs[where].checked;
+    return kind === "lines" ? inputs[where].value.trimEnd() : inputs[where].value.trim();
   }
-  const text = (options = {}) => h("input", { autocomplete: "off", spellcheck: "false", ...options });
 
+  function controlOf({ where, kind, label, rows, hint, ...options }) {
+    if (kind === "networks") return networks;
+    if (kind === "check") return h("input", { type: "checkbox" });
+    const { list, placeholder, type } = options;
+    if (kind === "lines") return h("textarea", { rows, spellcheck: "false", placeholder });
+    return h("input", { autocomplete: type === "password" ? "new-password" : "off", spellcheck: "false", list, placeholder, type, value: where === "node" ? given.get("node") || "" : "" });
+  }
+
+  /** A field; `where` is what the service calls it when it says that it is wrong. */
+  function drawn(one) {
+    const { where, label, kind, hint } = one;
+    const id = where.replaceAll(".", "-");
+    const control = controlOf(one);
+    const wrong = h("p", { class: "wrong", id: `${id}-wrong`, hidden: true });
+    const explains = hint ? h("p", { class: "hint", id: `${id}-hint` }, hint) : null;
+    control.id ||= id;
+    control.setAttribute("aria-describedby", `${hint ? `${id}-hint ` : ""}${id}-wrong`);
+    inputs[where] = control;
+    wrongs[where] = wrong;
+    if (kind === "check") return h("div", { class: "field choices" }, h("label", {}, control, label), wrong);
+    const isGroup = kind === "networks";
+    return h("div", { class: "field" },
+      h(isGroup ? "div" : "label", isGroup ? { class: "label", id: "networks-label" } : { for: control.id }, label), control, explains, wrong);
+  }
+
+  const ALL = [...FIELDS, ...Object.values(MORE).flat()];
   const form = h("form", { oninput: changed, onsubmit: submit, novalidate: true },
-    overall,
-    field("name", "Name", text({ placeholder: "web-1" }), "A host name. Without one, it goes by its UUID."),
-    field("image.source", "Image", text({ list: "images", placeholder: "https://… or Glance's name or id" }), "One that is known, or any URL."),
-    field("image.checksum", "Checksum", text({ placeholder: "sha256:… or the URL of SHA256SUMS" }), "Of an image at a URL. Glance has its own."),
-    field("wanted.resource_class", "Resource class", text({ list: "classes" }), "What kind of node it is to run on."),
-    field("wanted.traits", "Traits", text({ placeholder: "CUSTOM_GPU" }), "All of which the node has; spaces between them."),
-    field("node", "Node", text({ list: "free", value: given.get("node") || "" }), "Only to name one; otherwise Ironic chooses among those that fit."),
-    field("nics", "Networks", networks, "A VIF is created on each, and goes with the instance."),
-    field("guest.ssh_keys", "SSH keys", h("textarea", { rows: 3, spellcheck: "false", placeholder: "ssh-ed25519 AAAA… you" }), "Public keys, one a line."),
-    field("guest.user_data", "User data", h("textarea", { rows: 4, spellcheck: "false", placeholder: "#cloud-config" }), "What cloud-init or Ignition is told. It is kept nowhere but on the config drive."),
+    overall, FIELDS.map(drawn),
+    h("details", { class: "more" }, h("summary", {}, "Everything else that can be said"),
+      Object.entries(MORE).map(([title, group]) => h("fieldset", {}, h("legend", {}, title), group.map(drawn)))),
     choices.images, choices.classes, choices.nodes,
     button);
 
   const value = (where) => inputs[where].value.trim();
-  const picked = () => [...networks.querySelectorAll("input:checked")].map((box) => box.value);
-
-  function body() {
-    const found = {};
-    const image = { source: value("image.source"), checksum: value("image.checksum") };
-    const wanted = { resource_class: value("wanted.resource_class"), traits: words(value("wanted.traits")) };
-    const guest = { ssh_keys: lines(value("guest.ssh_keys")), user_data: inputs["guest.user_data"].value };
-    if (value("name")) found.name = value("name");
-    if (image.source || image.checksum) found.image = filled(image);
-    if (value("node")) found.node = value("node");
-    if (Object.keys(filled(wanted)).length) found.wanted = filled(wanted);
-    if (picked().length) found.nics = picked().map((network) => ({ network }));
-    if (Object.keys(filled(guest)).length) found.guest = filled(guest);
-    return found;
-  }
-  const filled = (values) => Object.fromEntries(Object.entries(values).filter(([, one]) => one.length));
-
-  function commandOf(wanted) {
-    const parts = ["bloomery deploy", wanted.name && quoted(wanted.name)];
-    const option = (name, one) => one && parts.push(`${name} ${quoted(one)}`);
-    option("--image", wanted.image?.source);
-    option("--checksum", wanted.image?.checksum);
-    option("--resource-class", wanted.wanted?.resource_class);
-    wanted.wanted?.traits?.forEach((trait) => option("--trait", trait));
-    option("--node", wanted.node);
-    picked().forEach((network) => option("--network", network));
-    option("--ssh-key", wanted.guest?.ssh_keys && "keys.pub");
-    option("--user-data", wanted.guest?.user_data && "user-data");
-    return parts.filter(Boolean).join(" \\\n  ");
-  }
 
   function changed(event) {
     if (event?.target === inputs["image.source"]) {
@@ -93,15 +71,17 @@ export function deploy(given, go) {
       if (image) inputs["image.checksum"].value = image.checksum || "";
     }
     if (event) accuse(Object.keys(inputs).find((where) => inputs[where].contains(event.target)), null);
-    const wanted = body();
-    command.textContent = commandOf(wanted);
-    json.textContent = JSON.stringify(wanted.guest?.user_data ? { ...wanted, guest: { ...wanted.guest, user_data: "…" } } : wanted, null, 2);
+    const { body } = bodyOf(ALL, said);
+    command.textContent = commandOf(ALL, said);
+    json.textContent = JSON.stringify(shownOf(body, ALL), null, 2);
     clearTimeout(asked);
-    asked = setTimeout(() => count(wanted), event ? PAUSE_MS : 0);
+    asked = setTimeout(() => count(body), event ? PAUSE_MS : 0);
   }
 
   async function count(wanted) {
-    const query = { resource_class: wanted.wanted?.resource_class, trait: wanted.wanted?.traits, candidate: wanted.node, limit: 200 };
+    const { resource_class, traits, capabilities, owner, conductor_group, candidates } = wanted.wanted || {};
+    const capability = capabilities && Object.entries(capabilities).map((pair) => pair.join(":"));
+    const query = { resource_class, trait: traits, capability, owner, conductor_group, candidate: wanted.node || candidates, limit: 200 };
     try {
       const found = await ask("GET /v1/why-not", {}, { query });
       const others = found.nodes.filter((one) => one.reasons.length);
@@ -131,6 +111,7 @@ export function deploy(given, go) {
   function fieldOf(where) {
     const path = where.replace(/^body\./, "");
     const known = Object.keys(inputs);
+    if (path === "nics" || path.startsWith("nics.")) return Number(path.split(".")[1] || 0) < said({ kind: "networks" }).length ? "networks" : "nics";
     return known.find((one) => path === one || path.startsWith(`${one}.`)) || known.find((one) => one.startsWith(`${path}.`));
   }
 
@@ -138,7 +119,7 @@ export function deploy(given, go) {
 
   /** What core refuses names no field, but begins with what it is about. */
   const ABOUT = [
-    [/checksum/i, "image.checksum"], [/image/i, "image.source"], [/network|subnet|vif/i, "nics"], [/trait/i, "wanted.traits"],
+    [/checksum/i, "image.checksum"], [/image/i, "image.source"], [/network|subnet|vif/i, "networks"], [/trait/i, "wanted.traits"],
     [/class/i, "wanted.resource_class"], [/host name|\bname\b/i, "name"], [/ssh|key/i, "guest.ssh_keys"], [/user data/i, "guest.user_data"],
     [/node/i, "node"],
   ];
@@ -151,18 +132,33 @@ export function deploy(given, go) {
     const isSaid = about || (where.length && left.length === 0);
     overall.hidden = Boolean(isSaid);
     if (!isSaid) fill(overall, told(problem));
+    if (!showFirst()) overall.focus();
+  }
+
+  /** The first field that is wrong has the focus, if one is. */
+  function showFirst() {
     const first = Object.keys(inputs).find((one) => inputs[one].hasAttribute("aria-invalid"));
-    if (first) (inputs[first] === networks ? networks.querySelector("input") : inputs[first])?.focus();
-    else overall.focus();
+    if (!first) return false;
+    const control = inputs[first] === networks ? networks.querySelector("input") : inputs[first];
+    const hidden = control?.closest("details");
+    if (hidden) hidden.open = true;
+    control?.focus();
+    return true;
   }
 
   async function submit(event) {
     event.preventDefault();
     overall.hidden = true;
     Object.keys(inputs).forEach((where) => accuse(where, null));
+    const { body, wrong } = bodyOf(ALL, said);
+    Object.entries(wrong).forEach(([where, why]) => accuse(where, why));
+    if (Object.keys(wrong).length) {
+      showFirst();
+      return;
+    }
     button.disabled = true;
     try {
-      const operation = await ask("POST /v1/instances", {}, { body: body() });
+      const operation = await ask("POST /v1/instances", {}, { body });
       keepOperation(operation);
       go(`#/operations/${operation.id}`);
     } catch (problem) {

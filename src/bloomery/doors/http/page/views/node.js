@@ -12,6 +12,7 @@ const PARTS = {
   nics: "GET /v1/nodes/{node}/nics",
   validation: "GET /v1/nodes/{node}/validation",
   inventory: "GET /v1/nodes/{node}/inventory",
+  firmware: "GET /v1/nodes/{node}/firmware",
   history: "GET /v1/nodes/{node}/history",
 };
 
@@ -119,6 +120,10 @@ export function node(name) {
           part("Interfaces", parts.validation, ({ interfaces }) => [
             hasInstance ? null : h("p", { class: "hint" }, "Boot and deploy can be fine only once there is an image to deploy."),
             table(["Interface", "Says"], Object.entries(interfaces).map(([interfaceName, verdict]) => [interfaceName, said(interfaceName, verdict, hasInstance)]))]),
+          part("Firmware", parts.firmware, ({ firmware }) => (firmware.length
+            ? table(["Part", "Version", "Before", "Noted"], firmware.map((one) => [
+              one.component, one.current_version || "unknown", one.initial_version === one.current_version ? "" : one.initial_version || "", one.updated_at ? clock(one.updated_at) : ""]))
+            : empty("Ironic has noted none."))),
           part("Ironic's own history", parts.history, ({ history }) => (history.length
             ? h("ul", { class: "lines" }, history.map((noted) => h("li", {}, h("div", { class: "of" }, noted.at ? clock(noted.at) : null, h("span", { class: "soft" }, noted.event_type)), h("p", {}, noted.event))))
             : empty("It noted nothing."))))));
