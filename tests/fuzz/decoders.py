@@ -98,7 +98,6 @@ DECODERS: tuple[Decoder, ...] = (
     Decoder(Console, address_of),
     Decoder(ironic._Conductors, _at_each("conductors", lambda conductor: conductor.hostname.lower())),
     Decoder(ironic._Drivers, _at_each("drivers", lambda driver: driver.name.lower())),
-    Decoder(ironic._Firmware, _at_each("firmware", lambda part: part.component.lower())),
     Decoder(ironic._History, _at_each("history", lambda event: str(event.event))),
     Decoder(neutron._Networks, _at_each("networks", lambda network: str(network.mtu))),
     Decoder(neutron._Subnets, _at_each("subnets", lambda subnet: subnet.cidr.lower())),
@@ -107,6 +106,7 @@ DECODERS: tuple[Decoder, ...] = (
     Decoder(neutron._Groups, _at_each("security_groups", lambda group: group.id.lower())),
     Decoder(GlanceImage, lambda image: image.id.lower()),
     Decoder(Images, _at_each("images", lambda image: image.id.lower())),
+    Decoder(ironic._Firmware, _at_each("firmware", lambda part: part.component.lower())),
 )
 """All of them; the number of one, as an input has it, is its place here."""
 

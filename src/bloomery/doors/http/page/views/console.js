@@ -37,8 +37,19 @@ export function consoleOf(uuid) {
       return;
     }
     if (isLeft) return;
-    if (found.enabled) connect();
-    else offer();
+    if (!found.enabled) offer();
+    else if (found.kind === "socat") connect();
+    else refer(found);
+  }
+
+  /** It is none that can be shown as text: where Ironic itself shows it is told to those who may know. */
+  function refer({ kind, url }) {
+    line = null;
+    draw();
+    const isWeb = /^https?:$/.test(url ? new URL(url).protocol : "");
+    say(h("p", {}, `Its console is of the kind ${kind}, which this page does not show: Ironic shows it itself.`),
+      isWeb ? h("a", { class: "button", href: url, target: "_blank", rel: "noreferrer noopener" }, "Open it there")
+        : h("p", { class: "soft" }, url ? `It is at ${url}.` : "An administrator of the service can see where."));
   }
 
   /** None runs: it can be started. */

@@ -66,16 +66,20 @@ export function deploy(given, go) {
   const value = (where) => inputs[where].value.trim();
 
   function changed(event) {
-    if (event?.target === inputs["image.source"]) {
-      const image = catalogue.find((one) => one.source === value("image.source"));
-      if (image) inputs["image.checksum"].value = image.checksum || "";
-    }
+    if (event?.target === inputs["image.source"]) complete();
     if (event) accuse(Object.keys(inputs).find((where) => inputs[where].contains(event.target)), null);
     const { body } = bodyOf(ALL, said);
     command.textContent = commandOf(ALL, said);
     json.textContent = JSON.stringify(shownOf(body, ALL), null, 2);
     clearTimeout(asked);
     asked = setTimeout(() => count(body), event ? PAUSE_MS : 0);
+  }
+
+  /** What is known of the image that is named stands in its other fields. */
+  function complete() {
+    const image = catalogue.find((one) => one.source === value("image.source"));
+    if (!image) return;
+    for (const part of ["checksum", "kernel", "ramdisk"]) inputs[`image.${part}`].value = image[part] || "";
   }
 
   async function count(wanted) {
@@ -171,6 +175,7 @@ export function deploy(given, go) {
     const [images, found] = await Promise.all([
       ask("GET /v1/images").catch(() => ({ images: [] })), ask("GET /v1/networks").catch((problem) => problem)]);
     catalogue = images.images;
+    if (!value("image.checksum")) complete();
     fill(choices.images, catalogue.map((image) => h("option", { value: image.source }, image.name)));
     if (found instanceof Error) fill(networks, h("div", { class: "soft" }, told(found)));
     else fill(networks, found.networks.length

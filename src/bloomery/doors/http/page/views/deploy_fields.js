@@ -163,5 +163,5 @@ export function commandOf(fields, said) {
       }
     }
   }
-  return ["bloomery deploy", ...(name ? [quoted(name)] : []), ...options.map((words) => words.map(quoted).join(" "))].join(" \\\n  ");
+  return [`bloomery deploy${name ? ` ${quoted(name)}` : ""}`, ...options.map((words) => words.map(quoted).join(" "))].join(" \\\n  ");
 }
