@@ -23,7 +23,7 @@ test: lint types ## everything that must pass before a commit: lint, types, then
 	@$(PY) tools/browser.py
 	@$(PY) tools/run_tests.py -q -n $(or $(JOBS),4) --dist loadfile
 
-test-nova: all-installed ## a whole real Nova 34 around the lab, with our driver and with Nova's own
+test-nova: all-installed ## the scenarios with a whole real Nova 34, with our driver and with Nova's own
 	@BLOOMERY_NOVA_DRIVERS=$${BLOOMERY_NOVA_DRIVERS:-bloomery.IronicDriver,ironic.IronicDriver} $(PY) -m pytest -q -n 2 --dist loadfile tests/nova
 
 test-matrix: all-installed ## Nova's driver with Nova 31 to 34, each in its environment; NOVA="31 33" chooses

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from tools import run_tests
 
 from nova_releases import matrix
 
@@ -156,6 +157,16 @@ def test_continuous_integration_runs_what_contributors_run() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert "make test" in script.read_text()
+
+
+def test_make_test_runs_every_test_but_those_that_have_a_target_of_their_own() -> None:
+    tests = {f"tests/{file.relative_to(ROOT / 'tests').parts[0]}" for file in (ROOT / "tests").rglob("test_*.py")}
+    first, *others = run_tests.PARTS
+    assert first[0] == "tests"
+    left_out = {word.removeprefix("--ignore=") for word in first[1:]}
+    assert left_out <= tests
+    assert left_out - {word for part in others for word in part} == {"tests/nova_releases"}
+    assert "tests/nova_releases" in (ROOT / "tools" / "release_matrix.py").read_text()
 
 
 def test_the_licence_is_here_and_is_the_one_we_name() -> None:

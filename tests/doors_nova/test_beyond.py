@@ -539,6 +539,37 @@ def test_why_a_node_is_out_of_service_is_said_once_and_placement_has_it_reserved
     assert words in said[0]
 
 
+@pytest.mark.parametrize(
+    ("fields", "traits"),
+    [
+        ({"boot_mode": "uefi"}, {"COMPUTE_FIRMWARE_UEFI"}),
+        ({"boot_mode": "bios"}, {"COMPUTE_FIRMWARE_BIOS"}),
+        ({"boot_mode": "uefi", "secure_boot": True}, {"COMPUTE_FIRMWARE_UEFI", "COMPUTE_SECURITY_UEFI_SECURE_BOOT"}),
+        (
+            {"properties": {"capabilities": "boot_mode:bios,tpm:1.2"}},
+            {"COMPUTE_FIRMWARE_BIOS", "COMPUTE_SECURITY_TPM_1_2"},
+        ),
+        ({"properties": {"capabilities": "secure_boot:true"}}, {"COMPUTE_SECURITY_UEFI_SECURE_BOOT"}),
+        ({"properties": {"capabilities": "tpm:2.0"}}, {"COMPUTE_SECURITY_TPM_2_0"}),
+        ({"properties": {"capabilities": "boot_mode:open,secure_boot:false,tpm:9"}}, set()),
+    ],
+    ids=lambda value: str(sorted(value)),
+)
+def test_the_firmware_of_a_machine_is_told_to_placement_and_taken_back_when_it_changes(
+    world: NovaWorld, fields: dict[str, Any], traits: set[str]
+) -> None:
+    world.ironic.set(world.node, **{"boot_mode": None, "secure_boot": None, "properties": {}, **fields})
+    tree = world.provider()
+    told = {
+        trait for trait in tree.data(world.node).traits if trait.startswith(("COMPUTE_FIRMWARE", "COMPUTE_SECURITY"))
+    }
+    assert told == traits
+    world.ironic.set(world.node, boot_mode=None, secure_boot=None, properties={})
+    world.driver.nodes.doubt(world.node)
+    world.driver.update_provider_tree(tree, world.node)
+    assert not traits & tree.data(world.node).traits
+
+
 @pytest.mark.parametrize("trait", ["OWNER_NOVA", "COMPUTE_STATUS_DISABLED", "CUSTOM_OF_AN_OPERATOR"])
 def test_r32_traits_that_others_have_set_survive(world: NovaWorld, trait: str) -> None:
     tree = world.provider()

@@ -13,7 +13,9 @@ from bloomery.lab.ironic import CACHE_VARIABLE
 from nova_site import cloud
 from nova_site.cloud import HOST, Cloud
 from nova_site.drivers import CHOSEN, UPSTREAM, defect_that_fails
-from nova_site.site import NovaSite
+from nova_site.site import WAIT_S, NovaSite
+
+WAIT_FOR_A_DEFECT_S = 60.0
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +63,12 @@ def nova(nova_cloud: Cloud, driver: str, request: pytest.FixtureRequest) -> Iter
     site = NovaSite(nova_cloud, nova_cloud.folder)
     try:
         site.wait_until_schedulable()
+        if defect is not None:
+            # Most of these wait for what never comes.
+            site.wait_s = WAIT_FOR_A_DEFECT_S
         yield site
     finally:
+        site.wait_s = WAIT_S
         if nova_cloud.computes and nova_cloud.drivers[HOST] != driver:
             nova_cloud.stop_compute()
         if not nova_cloud.computes:

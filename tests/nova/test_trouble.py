@@ -7,10 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from bloomery.lab import Kind
+from bloomery.lab import Kind, glance
 from nova_site.cloud import HOST
 from nova_site.moments import CLAIMING
-from nova_site.site import NovaSite
+from nova_site.site import BEFORE_REIMAGING, NovaSite
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -82,6 +82,34 @@ def test_a_failed_tear_down_is_an_error_with_a_reason_and_can_be_repeated(nova: 
         nova.wait_for_fault(server)
     assert nova.site.bmc_power(node.name) == "On"
     assert nova.allocations(server), "the node is still the server's"
+    nova.delete(server)
+    nova.assert_gone(server, node)
+
+
+def test_a_rebuild_that_fails_says_why_and_more_of_it_to_the_operator_and_can_be_repeated(nova: NovaSite) -> None:
+    server = nova.built()
+    node = nova.node(server)
+    rebuild = {"imageRef": glance.image_id("whole-disk-2")}
+    with nova.broken(node):
+        nova.act(server, "rebuild", rebuild, version=BEFORE_REIMAGING)
+        nova.wait_for_fault(server)
+    assert nova.state(node) == "deploy failed"
+    reason = "Got HTTP code 404"
+    assert reason in nova.ironic.node(node)["last_error"]
+    shown, detailed = (
+        nova.call("GET", f"servers/{server}", user=user)["server"]["fault"] for user in ("alice", "admin")
+    )
+    assert reason in shown["message"]
+    assert reason in detailed["details"]
+    assert node.name in detailed["details"]
+    assert (node.name in shown["message"], "details" in shown) == (False, False)
+    nova.act(server, "rebuild", rebuild, version=BEFORE_REIMAGING)
+    nova.wait(lambda: nova.server(server)["status"] != "ERROR", lambda: "the rebuild began")
+    nova.wait_for(server, "ACTIVE")
+    # Nova, not its driver, takes the allocation away whenever a rebuild fails; the reservation keeps others away.
+    (difference,) = nova.differences(server)
+    assert difference.startswith("Placement's allocation: {} is not")
+    assert nova.is_reserved(node)
     nova.delete(server)
     nova.assert_gone(server, node)
 

@@ -29,6 +29,8 @@ UPSTREAM_FAILS: Mapping[str, str] = {
     "test_a_volume_comes_and_goes_while_the_server_is_stopped": _ABSENT,
     "test_the_progress_of_a_server_moves_while_it_builds": _ABSENT,
     "test_diagnostics_and_the_console_log_are_answered": _ABSENT,
+    "test_an_operator_is_shown_every_node_and_nova_compute_has_nothing_to_complain_of": "each question is an error in its log",
+    "test_a_rebuild_that_fails_says_why_and_more_of_it_to_the_operator_and_can_be_repeated": _ABSENT,
     "test_power_follows_the_user_and_nova_does_not_fight_it": _D28,
     "test_a_node_that_somebody_else_was_faster_to_claim_is_left_and_another_one_taken": "D17: the build is given up",
     "test_a_failed_tear_down_is_an_error_with_a_reason_and_can_be_repeated": "D6: the failure is taken for success",

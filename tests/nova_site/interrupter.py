@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bloomery.testing import FaultProxy, FaultRule, RecordedRequest
 from bloomery.testing.http_simulator import Fault, FaultKind, Response
 
-_TURN_S = 180.0
+_TURN_S = 300.0
 _UNUSED = Fault(FaultKind.RESET)
 
 

@@ -19,7 +19,7 @@ from nova_site.interrupter import Moment
 from nova_site.neighbours import project_id
 
 # Long enough for a machine that has much else to do: a wait ends when its condition is true.
-WAIT_S = 180.0
+WAIT_S = 300.0
 MICROVERSION = "2.100"
 BEFORE_REIMAGING = "2.92"
 """The last version in which a rebuild says nothing of a boot volume."""
@@ -48,6 +48,7 @@ class NovaSite:
     def __init__(self, cloud: Cloud, folder: Path) -> None:
         self.cloud = cloud
         self.lab = cloud.lab
+        self.wait_s = WAIT_S
         self.site = Site(cloud.lab, folder)
         self.ironic = self.site.ironic
         self._session = requests.Session()
@@ -90,6 +91,7 @@ class NovaSite:
         flavor: str = "bm",
         image: str | None = "whole-disk",
         networks: object = ("private",),
+        user: str = "alice",
         **more: Any,
     ) -> str:
         """Nova has accepted the server; returns its id.
@@ -105,7 +107,7 @@ class NovaSite:
         body = {"name": name, "flavorRef": flavor, "networks": networks, **more}
         if image is not None:
             body["imageRef"] = glance.image_id(image)
-        number: str = self.call("POST", "servers", {"server": body}, user=more.pop("user", "alice"))["server"]["id"]
+        number: str = self.call("POST", "servers", {"server": body}, user=user)["server"]["id"]
         return number
 
     @staticmethod
@@ -300,7 +302,7 @@ class NovaSite:
             found[:] = self.differences(server)
             return not found
 
-        self.wait(is_agreed, lambda: "; ".join(found), timeout_s=120)
+        self.wait(is_agreed, lambda: "; ".join(found))
 
     def differences(self, server: str) -> list[str]:
         """What one side says of the server and another does not."""
@@ -357,7 +359,7 @@ class NovaSite:
             found[:] = self._remains(server, node)
             return not found
 
-        self.wait(is_gone, lambda: "; ".join(found), timeout_s=WAIT_S)
+        self.wait(is_gone, lambda: "; ".join(found))
 
     def _remains(self, server: str, node: LabNode | None) -> list[str]:
         found = []
@@ -390,7 +392,7 @@ class NovaSite:
             found.extend(f"Placement has an allocation for {node.name}" for node in free if self.holders(node))
             return not found
 
-        self.wait(are_free, lambda: "; ".join(found), timeout_s=WAIT_S)
+        self.wait(are_free, lambda: "; ".join(found))
         ports = [port for port in self.site.ports() if port["device_owner"].startswith("compute:")]
         assert {port["device_id"] for port in ports} <= living, "Neutron has ports of servers that are gone"
         known = [volume for server in living for volume in self.volumes_of(server)]
@@ -424,8 +426,9 @@ class NovaSite:
 
     # Waiting
 
-    def wait(self, condition: Callable[[], bool], what: Callable[[], str], *, timeout_s: float = WAIT_S) -> None:
+    def wait(self, condition: Callable[[], bool], what: Callable[[], str], *, timeout_s: float | None = None) -> None:
         """The condition is true."""
+        timeout_s = timeout_s or self.wait_s
         deadline = time.monotonic() + timeout_s
         while True:
             began = time.monotonic()
@@ -726,6 +729,9 @@ class NovaSite:
                 self.ironic.request("PUT", f"nodes/{node.uuid}/states/provision", {"target": "manage"})
             elif state == "manageable":
                 self.ironic.request("PUT", f"nodes/{node.uuid}/states/provision", {"target": "provide"})
+            elif state == "available" and node == self.equipped and self.volume_targets(node):
+                # Nova's own driver leaves them behind.
+                self.remove_volume_targets(node)
             elif state == "available" and not self.ironic.vifs(node):
                 return True
             elif state == "available":
