@@ -1,7 +1,8 @@
 """All nodes at once: found by node or by instance without a scan, kept fresh by what changed, and asked who fits.
 
 A full list fills the indexes; afterwards a refresh reads only the nodes that changed, which Ironic gives newest first. A
-full list now and then catches what no change shows: nodes that were deleted.
+full list now and then catches what no change shows: nodes that were deleted. A fleet that is kept for long holds its nodes
+packed, with an outline of each at hand (docs/design/0008-fast-and-light.md).
 """
 
 from __future__ import annotations
@@ -10,17 +11,26 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, islice
+from sys import intern
 
+import msgspec
+
+from bloomery.deadline import Clock, SystemClock
 from bloomery.errors import InvalidRequest
 from bloomery.ironic import Ironic, Node, next_marker
 from bloomery.ironic.models import FLEET_FIELDS
+from bloomery.ironic.packing import Packer
 from bloomery.states import GAVE_UP, Power, Provision
 from bloomery.watch import OVERLAP
 
-FIRST_PAGE = 20
-"""So many nodes a refresh asks for at first: mostly few have changed, and each row is work for Ironic."""
+SECOND_PAGE = 20
+"""The first page of a refresh asks for as many nodes as had changed at the one before, and two more: each row is work for
+Ironic. So many it asks for next, if all of the first had changed."""
 DELTA_PAGE = 100
-"""And so many at a time, if all of the first had."""
+"""And so many at a time, if all of the second had, too."""
+SAMPLE = 100
+"""Among so many nodes of a list are those that are taken as examples of what the others are like."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,42 +154,126 @@ def _counted(values: Iterable[str]) -> str:
     )
 
 
+class Outline(msgspec.Struct, frozen=True, gc=False):
+    """What is at hand of each node of a fleet: enough for whoever has to go through all of them.
+
+    Attributes:
+        uuid: the node's.
+        instance_uuid: of the instance that it carries.
+        provision_state: as Ironic names it.
+        power_state: as Ironic names it.
+        target_power_state: where a change of power is under way.
+        changed_at: when Ironic last wrote the node, as far as that was told.
+        is_marked: whether it carries a mark of ours, be it about this instance or a former one.
+        held: the node itself, or what it was packed to.
+    """
+
+    uuid: str
+    instance_uuid: str | None
+    provision_state: str | None
+    power_state: str | None
+    target_power_state: str | None
+    changed_at: datetime | None
+    is_marked: bool
+    held: Node | bytes
+
+
+def _shared(word: str | None) -> str | None:
+    """The word, once for all nodes: there are few states, and many nodes."""
+    return None if word is None else intern(word)
+
+
 class Fleet:
     """The nodes as Ironic showed them last. Safe to share between threads.
 
     Args:
         belongs: which nodes are of it; must say at least what the filters of a read say. None means all of them.
+        packed: whether nodes are held packed: for fleets that are kept for long, of which mostly few nodes are asked for.
+        clock: None means the machine's own.
     """
 
-    def __init__(self, belongs: Callable[[Node], bool] | None = None) -> None:
+    def __init__(
+        self, belongs: Callable[[Node], bool] | None = None, *, packed: bool = False, clock: Clock | None = None
+    ) -> None:
         self._belongs = belongs or (lambda _node: True)
+        self._clock: Clock = clock or SystemClock()
         self._lock = threading.Lock()
-        self._nodes: dict[str, Node] = {}
+        self._packed = packed
+        self._packer: Packer | None = None
+        self._making_packer = threading.Lock()
+        self._outlines: dict[str, Outline] = {}
         self._by_instance: dict[str, str] = {}
         self._latest_change: datetime | None = None
+        self._latest_seen_at = 0.0
+        # Whether all is known that was changed at the time of the latest change, or shortly before.
+        self._is_settled = False
+        self._news_lately = 0
         # Every change of what is known has a number, so that a long read does not undo what was learned meanwhile.
         self._moment = 0
         self._learned: dict[str, int] = {}
         self._doubted: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self._outlines)
 
     @property
     def nodes(self) -> list[Node]:
         """All of them."""
+        return [self._node(outline) for outline in self.outlines]
+
+    @property
+    def outlines(self) -> list[Outline]:
+        """An outline of each of them, which takes next to no time."""
         with self._lock:
-            return list(self._nodes.values())
+            return list(self._outlines.values())
 
     def node(self, node_uuid: str) -> Node | None:
         """The node of that UUID."""
-        return self._nodes.get(node_uuid)
+        outline = self._outlines.get(node_uuid)
+        return None if outline is None else self._node(outline)
+
+    def has(self, node_uuid: str) -> bool:
+        """Whether there is a node of that UUID."""
+        return node_uuid in self._outlines
+
+    def key_of(self, node: Node) -> str:
+        """The node's UUID, as the same string for as long as the node is known: for others' indexes."""
+        known = self._outlines.get(node.uuid)
+        return node.uuid if known is None else known.uuid
 
     def node_of(self, instance_uuid: str) -> Node | None:
         """The node that carries the instance."""
+        outline = self.outline_of(instance_uuid)
+        return None if outline is None else self._node(outline)
+
+    def outline_of(self, instance_uuid: str) -> Outline | None:
+        """The outline of the node that carries the instance."""
         with self._lock:
             node_uuid = self._by_instance.get(instance_uuid)
-            return None if node_uuid is None else self._nodes.get(node_uuid)
+            return None if node_uuid is None else self._outlines.get(node_uuid)
+
+    def _node(self, outline: Outline) -> Node:
+        held = outline.held
+        return self._packing(()).unpack(held) if isinstance(held, bytes) else held
+
+    def _packing(self, like: Iterable[Node]) -> Packer:
+        """The packer: the same for as long as the fleet is kept, because what was packed needs it."""
+        with self._making_packer:
+            if self._packer is None:
+                self._packer = Packer(like)
+            return self._packer
+
+    def _outline(self, node: Node) -> Outline:
+        return Outline(
+            uuid=self.key_of(node),
+            instance_uuid=node.instance_uuid,
+            provision_state=_shared(node.provision_state),
+            power_state=_shared(node.power_state),
+            target_power_state=_shared(node.target_power_state),
+            changed_at=node.changed_at,
+            is_marked=node.any_mark is not None,
+            held=self._packing((node,)).pack(node) if self._packed else node,
+        )
 
     def read(
         self,
@@ -202,19 +296,29 @@ class Fleet:
             began = self._moment
         # Asked before the list is read: what changes meanwhile is news to the first refresh.
         newest = ironic.newest_changes(limit=1)
-        nodes = {node.uuid: node for node in ironic.nodes(filters) if self._belongs(node)}
-        accept(nodes.keys())
+        asked_at = self._clock.monotonic()
+        nodes = iter(ironic.nodes(filters))
+        sample = list(islice(nodes, SAMPLE))
+        if sample:
+            self._packing(sample)
+        read = (self._outline(node) for node in chain(sample, nodes) if self._belongs(node))
+        outlines = {outline.uuid: outline for outline in read}
+        accept(outlines.keys())
         with self._lock:
             for node_uuid, moment in self._learned.items():
-                if moment > began and node_uuid in self._nodes:
-                    nodes[node_uuid] = self._nodes[node_uuid]
-            self._nodes = nodes
+                if moment > began and node_uuid in self._outlines:
+                    outlines[node_uuid] = self._outlines[node_uuid]
+            self._outlines = outlines
             self._by_instance = {
-                node.instance_uuid: node.uuid for node in nodes.values() if node.instance_uuid is not None
+                outline.instance_uuid: outline.uuid
+                for outline in outlines.values()
+                if outline.instance_uuid is not None
             }
             self._learned = {uuid: moment for uuid, moment in self._learned.items() if moment > began}
             self._doubted = {uuid: moment for uuid, moment in self._doubted.items() if moment > began}
             self._latest_change = newest[0].changed_at if newest else None
+            # The newest of all will be among the news of the first refresh.
+            self._latest_seen_at, self._is_settled, self._news_lately = asked_at, False, 1
 
     def look(self, ironic: Ironic, node_uuid: str) -> Node:
         """The node as it is now, which is known from now on.
@@ -252,13 +356,14 @@ class Fleet:
         return node_uuid in self._doubted
 
     def _take(self, node: Node) -> None:
-        before = self._nodes.pop(node.uuid, None)
+        now = self._outline(node) if self._belongs(node) else None
+        before = self._outlines.pop(node.uuid, None)
         if before is not None and self._by_instance.get(before.instance_uuid or "") == node.uuid:
             del self._by_instance[before.instance_uuid or ""]
-        if self._belongs(node):
-            self._nodes[node.uuid] = node
-            if node.instance_uuid is not None:
-                self._by_instance[node.instance_uuid] = node.uuid
+        if now is not None:
+            self._outlines[now.uuid] = now
+            if now.instance_uuid is not None:
+                self._by_instance[now.instance_uuid] = now.uuid
 
     def refresh(self, ironic: Ironic) -> int:
         """What changed since the last refresh is known; says how many nodes that were.
@@ -270,35 +375,42 @@ class Fleet:
         """
         with self._lock:
             began = self._moment
+        began_at = self._clock.monotonic()
         changed: list[Node] = []
+        limit = min(self._news_lately + 2, DELTA_PAGE)
         marker = None
         asked: set[str] = set()
         while True:
-            limit = FIRST_PAGE if marker is None else DELTA_PAGE
             page = ironic.newest_changes(limit=limit, marker=marker)
             news = [node for node in page if self._is_news(node)]
             changed += news
             if len(page) < limit or len(news) < len(page):
                 break
+            limit = SECOND_PAGE if marker is None and limit < SECOND_PAGE else DELTA_PAGE
             marker = next_marker(page, asked)
         with self._lock:
             count = 0
+            latest = self._latest_change
             for node in reversed(changed):
-                before = self._nodes.get(node.uuid)
+                before = self._outlines.get(node.uuid)
                 count += before is None or before.changed_at != node.changed_at
                 if self._learned.get(node.uuid, 0) <= began:
                     self._take(node)
                 if self._doubted.get(node.uuid, 0) <= began:
                     self._doubted.pop(node.uuid, None)
-                if node.changed_at is not None and (
-                    self._latest_change is None or node.changed_at > self._latest_change
-                ):
-                    self._latest_change = node.changed_at
+                if node.changed_at is not None and (latest is None or node.changed_at > latest):
+                    latest = node.changed_at
+            if latest != self._latest_change:
+                self._latest_change, self._latest_seen_at = latest, self._clock.monotonic()
+            self._is_settled = began_at - self._latest_seen_at > OVERLAP.total_seconds()
+            self._news_lately = len(changed)
         return count
 
     def _is_news(self, node: Node) -> bool:
         since = self._latest_change
-        return since is None or node.changed_at is None or node.changed_at > since - OVERLAP
+        if since is None or node.changed_at is None:
+            return True
+        return node.changed_at > (since if self._is_settled else since - OVERLAP)
 
     def fitting(self, wanted: Wanted) -> list[Node]:
         """The nodes that a request of this kind could have now."""

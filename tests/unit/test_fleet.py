@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 
 import pytest
 from hypothesis import given
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 
 from bloomery.deadline import Deadline
 from bloomery.errors import GatewayError, InvalidRequest
-from bloomery.fleet import DELTA_PAGE, Fleet, Wanted, check_trait, what_there_is, why_not
+from bloomery.fleet import DELTA_PAGE, SECOND_PAGE, Fleet, Wanted, check_trait, what_there_is, why_not
 from bloomery.ironic import Ironic, Node
 from bloomery.testing import Fault, FaultKind, IronicSimulator, RecordedRequest
+from bloomery.testing.clock import HandClock
 from bloomery.testing.gateways import ironic_at
+from bloomery.watch import OVERLAP
 
 INSTANCE = "11111111-1111-4111-8111-111111111111"
 OTHER = "22222222-2222-4222-8222-222222222222"
@@ -323,3 +326,124 @@ def test_the_nodes_that_fit_are_those_that_nothing_speaks_against(simulator: Iro
     wanted = Wanted(resource_class="large", traits=("CUSTOM_GPU",))
     assert [found.name for found in fleet.fitting(wanted)] == ["large"]
     assert fleet.fitting(Wanted(resource_class="huge")) == []
+
+
+# Packed
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_fleet_tells_the_same_of_its_nodes_however_it_holds_them(
+    packed: bool, simulator: IronicSimulator, ironic: Ironic
+) -> None:
+    for number in range(5):
+        simulator.add_node(f"n{number}", traits=["CUSTOM_A"], extra={"number": number})
+    carrier = simulator.add_node("carrier", instance_uuid=INSTANCE)
+    fleet = Fleet(packed=packed)
+    fleet.read(ironic)
+    shown = {shown.uuid: shown for shown in ironic.nodes()}
+    assert {found.uuid: found for found in fleet.nodes} == shown
+    assert [fleet.node(node_uuid) for node_uuid in shown] == list(shown.values())
+    assert fleet.node_of(INSTANCE) == shown[carrier]
+    simulator.set(carrier, instance_uuid=None, maintenance=True)
+    simulator.set("n3", instance_uuid=OTHER)
+    fleet.refresh(ironic)
+    assert fleet.node_of(INSTANCE) is None
+    found = fleet.node_of(OTHER)
+    assert found is not None
+    assert (found.name, found.extra, found.traits) == ("n3", {"number": 3}, ["CUSTOM_A"])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_outline_tells_what_the_node_tells(packed: bool, simulator: IronicSimulator, ironic: Ironic) -> None:
+    mark = {"bloomery": {"instance_uuid": INSTANCE}}
+    carrier = simulator.add_node("carrier", instance_uuid=INSTANCE, extra=mark, provision_state="active")
+    simulator.set(carrier, power_state="power on", target_power_state="power off")
+    simulator.add_node("free")
+    fleet = Fleet(packed=packed)
+    fleet.read(ironic)
+    fleet.refresh(ironic)
+    assert len(fleet.outlines) == 2
+    for outline in fleet.outlines:
+        told = fleet.node(outline.uuid)
+        assert told is not None
+        for name in ("instance_uuid", "provision_state", "power_state", "target_power_state", "changed_at"):
+            assert getattr(outline, name) == getattr(told, name), name
+        assert outline.is_marked == (told.any_mark is not None)
+    of_instance = fleet.outline_of(INSTANCE)
+    assert of_instance is not None
+    assert (of_instance.uuid, of_instance.is_marked) == (carrier, True)
+
+
+def test_a_node_is_known_by_the_same_string_for_as_long_as_it_is_known(
+    simulator: IronicSimulator, ironic: Ironic
+) -> None:
+    fleet, nodes = filled(simulator, ironic)
+    before = {outline.uuid: id(outline.uuid) for outline in fleet.outlines}
+    simulator.set(nodes[0], maintenance=True)
+    fleet.refresh(ironic)
+    fleet.look(ironic, nodes[1])
+    fleet.read(ironic)
+    assert {outline.uuid: id(outline.uuid) for outline in fleet.outlines} == before
+
+
+# How little a refresh asks for
+
+
+def limits(simulator: IronicSimulator) -> list[int]:
+    return [
+        int(request.query["limit"]) for request in lists(simulator) if "updated_at" in request.query.get("sort_key", "")
+    ]
+
+
+def test_a_refresh_of_a_fleet_at_rest_asks_for_two_nodes(simulator: IronicSimulator, ironic: Ironic) -> None:
+    clock = HandClock()
+    for _ in range(50):
+        simulator.add_node(ports=0)
+    fleet = Fleet(clock=clock)
+    fleet.read(ironic)
+    # Nodes may yet show up that were changed at the time of the latest change, or shortly before: once more, then no more.
+    clock.advance(2 * OVERLAP.total_seconds())
+    fleet.refresh(ironic)
+    simulator.requests.clear()
+    assert [fleet.refresh(ironic) for _ in range(3)] == [0, 0, 0]
+    assert limits(simulator)[1:] == [2, 2]
+
+
+def test_a_refresh_asks_for_about_as_many_nodes_as_had_changed_at_the_one_before(
+    simulator: IronicSimulator, ironic: Ironic
+) -> None:
+    clock = HandClock()
+    nodes = [simulator.add_node(ports=0) for _ in range(100)]
+    changed_long_ago(simulator)
+    fleet = Fleet(clock=clock)
+    fleet.read(ironic)
+    for _ in range(2):
+        clock.advance(2 * OVERLAP.total_seconds())
+        fleet.refresh(ironic)
+    simulator.requests.clear()
+    for node_uuid in nodes[:15]:
+        simulator.set(node_uuid, maintenance=True)
+    assert fleet.refresh(ironic) == 15
+    for node_uuid in nodes[:15]:
+        simulator.set(node_uuid, maintenance=False)
+    assert fleet.refresh(ironic) == 15
+    assert limits(simulator) == [2, SECOND_PAGE, 15 + 2]
+
+
+def test_a_change_that_shows_up_late_is_seen(simulator: IronicSimulator, ironic: Ironic) -> None:
+    clock = HandClock()
+    nodes = [simulator.add_node(ports=0) for _ in range(5)]
+    changed_long_ago(simulator)
+    fleet = Fleet(clock=clock)
+    fleet.read(ironic)
+    simulator.set(nodes[0], maintenance=True)
+    fleet.refresh(ironic)
+    late = simulator.snapshot()
+    earlier = datetime.fromisoformat(late.nodes[nodes[0]]["updated_at"]) - OVERLAP / 2
+    late.nodes[nodes[1]] |= {"maintenance": True, "updated_at": earlier.isoformat(timespec="microseconds")}
+    simulator.restore(late)
+    clock.advance(2 * OVERLAP.total_seconds())
+    assert fleet.refresh(ironic) == 1
+    found = fleet.node(nodes[1])
+    assert found is not None
+    assert found.maintenance

@@ -23,7 +23,7 @@ _DEPTH_OF_MARK = 20
 """What we write is five deep; what is deeper than this is not ours, and may be meant to break who walks through it."""
 
 
-class CurrentStep(msgspec.Struct, frozen=True):
+class CurrentStep(msgspec.Struct, frozen=True, omit_defaults=True):
     """The deploy, clean or service step that a node is at; empty when there is none."""
 
     interface: str | None = None
@@ -31,7 +31,7 @@ class CurrentStep(msgspec.Struct, frozen=True):
     priority: int | None = None
 
 
-class InternalInfo(msgspec.Struct, frozen=True):
+class InternalInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """The part of `driver_internal_info` that tells how far a node has got."""
 
     deploy_steps: list[CurrentStep] | None = None
@@ -44,7 +44,7 @@ class InternalInfo(msgspec.Struct, frozen=True):
     vnc_port: int | str | None = None
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True):
+class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A node, as far as it was asked for: fields that were not are None or empty."""
 
     uuid: str

@@ -20,7 +20,7 @@ from bloomery.doors.nova import consoles, diagnostics, request, startup, tags
 from bloomery.doors.nova.config import CONF, Connection, leave_all, options
 from bloomery.doors.nova.errors import IMAGE_REFUSED, nova_errors
 from bloomery.doors.nova.following import Follower
-from bloomery.doors.nova.nodes import Nodes, lock_of, power_state_of
+from bloomery.doors.nova.nodes import Nodes, lock_of
 from bloomery.ironic import Node
 from bloomery.operations import (
     crash_dump,
@@ -166,11 +166,11 @@ class IronicDriver(virt_driver.ComputeDriver):
     def get_info(self, instance: Any, use_cache: bool = True) -> Any:
         """The instance's power state; not known while Ironic is away."""
         try:
-            node = self.nodes.node_of(instance.uuid, fresh=not use_cache)
+            state = self.nodes.power_of(instance.uuid, fresh=not use_cache)
         except errors.BloomeryError as problem:
             log.warning("the power of server %s is not known: %s", instance.uuid, problem)
-            node = None
-        return hardware.InstanceInfo(state=power_state.NOSTATE if node is None else power_state_of(node))
+            state = power_state.NOSTATE
+        return hardware.InstanceInfo(state=state)
 
     def get_diagnostics(self, instance: Any) -> dict[str, Any]:
         """What Ironic knows of the machine."""

@@ -19,7 +19,7 @@ from tooz import hashring
 from bloomery.deadline import Deadline
 from bloomery.doors.nova.config import CONF, Connection, options, quick_timeout_s
 from bloomery.errors import BloomeryError, NodeNotFound, ServiceUnavailable
-from bloomery.fleet import Fleet, Wanted, why_not
+from bloomery.fleet import Fleet, Outline, Wanted, why_not
 from bloomery.ironic import Feature, Ironic, Node
 from bloomery.operations import recover
 from bloomery.operations.run import NOVA, as_mapping, is_managed_by
@@ -44,9 +44,9 @@ BOOT_MODE_TRAITS = {"uefi": "COMPUTE_FIRMWARE_UEFI", "bios": "COMPUTE_FIRMWARE_B
 SECURE_BOOT_TRAIT = "COMPUTE_SECURITY_UEFI_SECURE_BOOT"
 
 
-def power_state_of(node: Node) -> int:
-    """The node's power as Nova counts it."""
-    return POWER_STATES.get(node.power_state, power_state.NOSTATE)
+def power_state_of(node: Node | Outline | None) -> int:
+    """The node's power as Nova counts it; not known where there is no node."""
+    return power_state.NOSTATE if node is None else POWER_STATES.get(node.power_state, power_state.NOSTATE)
 
 
 def lock_of(node_uuid: str) -> Any:
@@ -114,6 +114,26 @@ def peers(scope: Scope, servicegroup_api: Any) -> set[str]:
     return alive | {CONF.host.lower()}
 
 
+class _Shares:
+    """Which free nodes are this service's, among those that share them: a ring of hashes tells, and its answers are kept.
+
+    Args:
+        hosts: the compute services, in lower case.
+    """
+
+    def __init__(self, hosts: set[str]) -> None:
+        self.hosts = hosts
+        self._ring = hashring.HashRing(hosts, partitions=PARTITIONS)
+        self._is_ours: dict[str, bool] = {}
+
+    def has(self, node_uuid: str) -> bool:
+        """Whether the node is this service's."""
+        is_ours = self._is_ours.get(node_uuid)
+        if is_ours is None:
+            is_ours = self._is_ours[node_uuid] = CONF.host.lower() in self._ring.get_nodes(node_uuid.encode())
+        return is_ours
+
+
 class Nodes:
     """The nodes that this compute service manages. Safe to share between threads.
 
@@ -129,12 +149,15 @@ class Nodes:
         self.on_power_change = on_power_change
         self.servicegroup_api = servicegroup.API()
         self.scope = Scope.of_conf()
-        self._fleet = Fleet(self.scope.has)
+        self._fleet = Fleet(self.scope.has, packed=True)
+        self._shares: _Shares | None = None
         self._managed: frozenset[str] = frozenset()
         self._was_read_at: float | None = None
         self._refreshing = threading.Lock()
         self._told: dict[str, Collection[str]] = {}
-        self._our_traits: dict[str, set[str]] = {}
+        self._our_traits: dict[str, frozenset[str]] = {}
+        # The few sets of traits that there are, each once for all nodes that have it.
+        self._sets_of_traits: dict[frozenset[str], frozenset[str]] = {}
 
     @property
     def ironic(self) -> Ironic:
@@ -153,33 +176,42 @@ class Nodes:
             VirtDriverNotReady: it shows so few nodes that it is not believed.
         """
         with self._refreshing:
-            before = {node.uuid: node for node in self._fleet.nodes}
+            before = {outline.uuid: outline for outline in self._fleet.outlines}
             # Whose power we may have changed ourselves is not among those that somebody else has.
             undoubted = {uuid: node for uuid, node in before.items() if not self._fleet.is_doubted(uuid)}
             self._read(before)
-            after = self._fleet
             context = nova_context.get_admin_context()
             # After the list of nodes, which takes long: instances that were built meanwhile are known then.
             ours = set(objects.InstanceList.get_uuids_by_host(context, CONF.host))
             self._find_missing(ours)
-            ring = hashring.HashRing(peers(self.scope, self.servicegroup_api), partitions=PARTITIONS)
-            orphans = self._orphans(context, ours)
+            shares = self._shares_of(peers(self.scope, self.servicegroup_api))
+            after = self._fleet.outlines
+            orphans = self._orphans(context, after, ours)
             self._managed = frozenset(
                 node.uuid
-                for node in after.nodes
+                for node in after
                 if (node.instance_uuid in ours)
                 or (node.instance_uuid in orphans)
-                or (node.instance_uuid is None and CONF.host.lower() in ring.get_nodes(node.uuid.encode()))
+                or (node.instance_uuid is None and shares.has(node.uuid))
             )
-            for instance_uuid, is_on in _power_changes(undoubted, after.nodes, ours):
+            for instance_uuid, is_on in _power_changes(undoubted, after, ours):
                 self.on_power_change(instance_uuid, is_on)
-            for node in after.nodes:
-                if node.uuid in self._managed and is_managed_by(NOVA, node.any_mark) and recover.is_leftover(node):
+            for node in after:
+                if node.is_marked and node.instance_uuid is None and node.uuid in self._managed:
                     self._sweep(node.uuid)
             return self._managed
 
+    def _shares_of(self, hosts: set[str]) -> _Shares:
+        """Which free nodes are whose; asked for anew only where the services that share them are others than before."""
+        if self._shares is None or self._shares.hosts != hosts:
+            self._shares = _Shares(hosts)
+        return self._shares
+
     def _sweep(self, node_uuid: str) -> None:
         """The node does not show any more which server it carried last: Ironic did not let go of that while it cleaned."""
+        seen = self._fleet.node(node_uuid)
+        if seen is None or not (is_managed_by(NOVA, seen.any_mark) and recover.is_leftover(seen)):
+            return
         with lock_of(node_uuid):
             try:
                 node = self._fleet.look(self.ironic, node_uuid)
@@ -189,7 +221,7 @@ class Nodes:
             except BloomeryError as problem:
                 log.info("node %s is swept later: %s", node_uuid, problem)
 
-    def _read(self, before: Mapping[str, Node]) -> None:
+    def _read(self, before: Mapping[str, Outline]) -> None:
         """The fleet is up to date: by what has changed, or by the whole list where that is due."""
         scope = Scope.of_conf()
         ironic = self.ironic
@@ -202,26 +234,29 @@ class Nodes:
             return
         if not is_same:
             self.scope.conductor_group, self.scope.shard = scope.conductor_group, scope.shard
-        fleet = self._fleet if is_same else Fleet(self.scope.has)
+        fleet = self._fleet if is_same else Fleet(self.scope.has, packed=True)
         fleet.read(ironic, self.scope.filters, accept=lambda known: _refuse_loss(before if is_same else {}, known))
         self._fleet, self._was_read_at = fleet, now
 
     def _find_missing(self, ours: set[str]) -> None:
         """The nodes of our instances are known, also those that were moved to another shard or conductor group."""
         self.scope.instance_uuids = ours
-        missing = {uuid for uuid in ours if self._fleet.node_of(uuid) is None}
-        if not missing or not self.scope.filters:
+        if not self.scope.filters:
+            return
+        missing = {uuid for uuid in ours if self._fleet.outline_of(uuid) is None}
+        if not missing:
             return
         for node in self.ironic.nodes({"associated": True}, fields=("uuid", "instance_uuid")):
             if node.instance_uuid in missing:
                 self._fleet.look(self.ironic, node.uuid)
 
-    def _orphans(self, context: Any, ours: set[str]) -> set[str]:
+    def _orphans(self, context: Any, nodes: Collection[Outline], ours: set[str]) -> set[str]:
         """The instances that this service deployed and that Nova has deleted, or never heard of."""
+        strange = [node for node in nodes if node.instance_uuid is not None and node.instance_uuid not in ours]
         marked = {
             node.instance_uuid
-            for node in self._fleet.nodes
-            if node.instance_uuid is not None and node.instance_uuid not in ours and _was_deployed_here(node)
+            for node in (self._fleet.node(outline.uuid) for outline in strange)
+            if node is not None and node.instance_uuid is not None and _was_deployed_here(node)
         }
         if not marked:
             return set()
@@ -252,6 +287,13 @@ class Nodes:
                 return now
         return self.ironic.node_of(instance_uuid)
 
+    def power_of(self, instance_uuid: str, *, fresh: bool = False) -> int:
+        """The power of the node that carries the instance, as Nova counts it; not known where no node does."""
+        known = self._fleet.outline_of(instance_uuid)
+        if known is None or fresh or self._fleet.is_doubted(known.uuid):
+            return power_state_of(self.node_of(instance_uuid, fresh=fresh))
+        return power_state_of(known)
+
     def seen_lately(self, node_uuid: str) -> Node | None:
         """The node as it was seen last, unless somebody has done something with it since."""
         return None if self._fleet.is_doubted(node_uuid) else self._fleet.node(node_uuid)
@@ -267,7 +309,7 @@ class Nodes:
 
     def exists(self, node_uuid: str) -> bool:
         """Whether Ironic has the node."""
-        return self._fleet.node(node_uuid) is not None or self._is_shown(node_uuid)
+        return self._fleet.has(node_uuid) or self._is_shown(node_uuid)
 
     def _is_shown(self, node_uuid: str) -> bool:
         """Whether Ironic shows the node now; that it does not is believed only when it has said so twice."""
@@ -299,8 +341,12 @@ class Nodes:
         """The instances on the nodes that are ours."""
         if self.is_empty:
             self.refresh()
-        found = (self._fleet.node(node_uuid) for node_uuid in self._managed)
-        return [node.instance_uuid for node in found if node is not None and node.instance_uuid is not None]
+        managed = self._managed
+        return [
+            node.instance_uuid
+            for node in self._fleet.outlines
+            if node.instance_uuid is not None and node.uuid in managed
+        ]
 
     # Telling Nova
 
@@ -362,9 +408,11 @@ class Nodes:
                 }
             }
         provider_tree.update_inventory(node.uuid, inventory)
-        ours = traits_of(node)
-        provider_tree.update_traits(node.uuid, (set(known.traits) - self._our_traits.get(node.uuid, set())) | ours)
-        self._our_traits[node.uuid] = ours
+        ours = frozenset(traits_of(node))
+        ours = self._sets_of_traits.setdefault(ours, ours)
+        former = self._our_traits.get(node.uuid, frozenset())
+        provider_tree.update_traits(node.uuid, (set(known.traits) - former) | ours)
+        self._our_traits[self._fleet.key_of(node)] = ours
 
     def _tell_once(self, node: Node, about: str, reasons: Collection[str]) -> None:
         """The log says why, when that changes, and not every minute."""
@@ -406,7 +454,7 @@ def _was_deployed_here(node: Node) -> bool:
     return bool(node.mark is None and node.instance_info.get("nova_host_id") == CONF.host)
 
 
-def _refuse_loss(before: Mapping[str, Node], known: Collection[str]) -> None:
+def _refuse_loss(before: Mapping[str, Outline], known: Collection[str]) -> None:
     """So many nodes at once have not been deleted: the credentials see less than they did.
 
     Raises:
@@ -421,11 +469,13 @@ def _refuse_loss(before: Mapping[str, Node], known: Collection[str]) -> None:
         )
 
 
-def _power_changes(before: Mapping[str, Node], after: Collection[Node], ours: set[str]) -> Iterator[tuple[str, bool]]:
+def _power_changes(
+    before: Mapping[str, Outline], after: Collection[Outline], ours: set[str]
+) -> Iterator[tuple[str, bool]]:
     """Our instances whose power has changed, and to what; not those where a change is under way."""
     for node in after:
         was = before.get(node.uuid)
-        if was is None or node.instance_uuid not in ours or was.instance_uuid != node.instance_uuid:
+        if was is None or was is node or node.instance_uuid not in ours or was.instance_uuid != node.instance_uuid:
             continue
         if node.target_power_state is None and {was.power_state, node.power_state} == {Power.ON, Power.OFF}:
             yield str(node.instance_uuid), node.power_state == Power.ON
