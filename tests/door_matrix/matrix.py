@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import re
 import threading
@@ -119,6 +120,34 @@ class Struck:
     def prepare(self) -> None:
         """The world in which the call makes sense; nothing has failed yet, and nobody looks."""
         self.server = CALLS[self.name].prepare(self.world)
+        self._begin()
+
+    def kept(self) -> Kept:
+        """What `restore` needs."""
+        world = self.world
+        return Kept(
+            world.ironic.snapshot(),
+            world.neutron.snapshot(),
+            nova_world.database_now(),
+            copy.deepcopy(self.server),
+            world.node,
+            world.private,
+            frozenset(world.noted.called),
+        )
+
+    def restore(self, kept: Kept) -> None:
+        """The world is as it was when it was prepared for another call; the compute service has just started."""
+        world = self.world
+        world.neutron.restore(kept.neutron)
+        world.ironic.restore(kept.ironic)
+        world.node, world.private = kept.node, kept.private
+        world.noted.called |= kept.called
+        self.server = copy.deepcopy(kept.server)
+        world.driver.init_host("compute-1")
+        world.driver.get_available_nodes()
+        self._begin()
+
+    def _begin(self) -> None:
         self.world.ironic.wait_for(self.world.node, *RESTS)
         self.before = effects_of(self.world.ironic, self.world.node)
         self.proxy.requests.clear()
@@ -214,14 +243,46 @@ def plain(value: object, world: DoorWorld, server: Server) -> object:
     return _UUID.sub("UUID", text)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A world in which some calls make sense, as it was when it had been prepared."""
+
+    ironic: Any
+    neutron: Any
+    database: nova_world.Rows
+    server: Server
+    node: str
+    private: str
+    called: frozenset[str]
+
+
+kept_worlds: dict[tuple[str, str], Kept] = {}
+"""Those that were prepared in this process, by driver and by what prepares them: that takes longer than most calls."""
+
+
 @contextmanager
-def prepared(name: str, candidate: Candidate, session: Session | None = None) -> Iterator[Struck]:
-    """A world in which the call makes sense; with that session between driver and proxy, if one is given."""
-    nova_world.empty_database()
+def prepared(
+    name: str, candidate: Candidate, session: Session | None = None, *, anew: bool = False
+) -> Iterator[Struck]:
+    """A world in which the call makes sense; with that session between driver and proxy, if one is given.
+
+    It is prepared once, and later comes back as it was, before a compute service that has started since; `anew` prepares
+    another.
+    """
+    key = (candidate.name, CALLS[name].prepare.__name__)
+    kept = None if anew else kept_worlds.get(key)
+    if kept is None:
+        nova_world.empty_database()
+    else:
+        nova_world.restore_database(kept.database)
     with a_door_world(candidate) as (world, proxy):
         world.session = session or world.session
         struck = Struck(candidate, name, world, proxy)
-        struck.prepare()
+        if kept is None:
+            struck.prepare()
+            kept_worlds[key] = struck.kept()
+        else:
+            struck.restore(kept)
         yield struck
 
 
@@ -242,7 +303,7 @@ def clean_run(name: str, candidate: Candidate = OURS) -> CleanRun:
 
 
 def _made(name: str, candidate: Candidate) -> CleanRun:
-    with prepared(name, candidate) as struck:
+    with prepared(name, candidate, anew=True) as struck:
         untouched = struck.seen()
         made = struck.attempt(CALLS[name].call)
         requests = len(struck.proxy.requests)

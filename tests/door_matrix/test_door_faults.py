@@ -16,8 +16,8 @@ from nova.virt import driver as virt_driver
 
 from bloomery.doors.nova.driver import IronicDriver
 from door_matrix.calls import ASK_NOTHING, CALLS, NOT_UPSTREAM
-from door_matrix.door_world import AS_IT_COMES, RAISES, Candidate
-from door_matrix.matrix import Blow, Outcome, Promise, blows, clean_run, is_survived, tried
+from door_matrix.door_world import AS_IT_COMES, OURS, RAISES, Candidate
+from door_matrix.matrix import Blow, Outcome, Promise, blows, clean_run, is_survived, plain, prepared, tried
 from unwind.matrix import FAULTS
 
 SEED = int(os.environ["BLOOMERY_SEED"])
@@ -89,6 +89,18 @@ def test_a_call_of_novas_manager_survives_two_faults(
     record_property("pairs", 1)
     verdict = tried(name, *drawn(f"{label}, twice", row, (name, another)))
     assert not verdict.wrong, verdict.wrong
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_succeeds_in_a_world_that_came_back_as_it_was_prepared(name: str) -> None:
+    clean_run(name)
+    with prepared(name, OURS) as struck:
+        assert struck.seen() == clean_run(name).untouched
+        assert (
+            plain(CALLS[name].call(struck.world, struck.server), struck.world, struck.server) == clean_run(name).answer
+        )
+    verdict = tried(name)
+    assert (verdict.outcome, verdict.wrong) == (Outcome.DONE, "")
 
 
 def test_a_node_is_not_taken_for_deleted_because_of_one_404() -> None:

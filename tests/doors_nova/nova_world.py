@@ -60,6 +60,28 @@ def empty_database() -> None:
             connection.execute(table.delete())
 
 
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def database_now() -> Rows:
+    """What there is in Nova's database, by table."""
+    with main_db.get_engine().begin() as connection:
+        every = {
+            table.name: [dict(row) for row in connection.execute(table.select()).mappings()]
+            for table in models.BASE.metadata.sorted_tables
+        }
+    return {name: rows for name, rows in every.items() if rows}
+
+
+def restore_database(kept: Rows) -> None:
+    """There is in Nova's database what there was then, and nothing else."""
+    empty_database()
+    with main_db.get_engine().begin() as connection:
+        for table in models.BASE.metadata.sorted_tables:
+            if table.name in kept:
+                connection.execute(table.insert(), kept[table.name])
+
+
 @dataclass
 class NovaWorld:
     """A compute service with one free node; more can be added."""
