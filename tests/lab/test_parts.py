@@ -9,6 +9,8 @@ import pytest
 from pycdlib import PyCdlib
 
 from bloomery.lab.boot import Running, choose, read_ipxe_script
+from bloomery.lab.errors import LabError
+from bloomery.lab.wait import until
 
 IRONIC_OPTIONS = [
     *("-ldots", "-allow-lowercase", "-allow-multidot", "-l", "-publisher", "ironic", "-quiet", "-J", "-r"),
@@ -33,6 +35,21 @@ sanboot --no-describe || goto fail
 :boot_whole_disk
 sanboot --no-describe || exit 0
 """
+
+
+def test_a_wait_that_is_over_says_how_far_it_came() -> None:
+    tries: list[None] = []
+
+    def never() -> bool:
+        tries.append(None)
+        return False
+
+    with pytest.raises(LabError) as over:
+        until(never, what=lambda: f"the end of {len(tries)} tries", timeout_s=0, poll_s=0.001)
+    assert over.value.message == f"the end of {len(tries)} tries did not happen within 0 s"
+    assert tries
+    with pytest.raises(LabError, match="the end did not happen within 0 s"):
+        until(never, what="the end", timeout_s=0, poll_s=0.001)
 
 
 def make_iso(folder: Path, output: Path, *options: str) -> PyCdlib:

@@ -1,6 +1,5 @@
 """The lab's nodes: what they are, and their way into Ironic until they are available."""
 
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ import requests
 from bloomery.lab.errors import LabError
 from bloomery.lab.model import Image, Kind, LabNode, Options
 from bloomery.lab.neutron import PHYSICAL_NETWORK, SWITCHES, LabNetworks
+from bloomery.lab.wait import until
 
 # Ironic's embedded server has ten worker threads and resets what comes beyond a short queue.
 _CONNECTIONS = 4
@@ -192,19 +192,26 @@ class _Ironic:
 
     def wait(self, nodes: Sequence[LabNode], attribute: str, value: str, *, timeout_s: float) -> None:
         """Every node's attribute has the value."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            rows = self._rows()
-            waiting = [node for node in nodes if rows[node.uuid][attribute] != value]
-            if not waiting:
-                return
-            failed = next((rows[node.uuid]["last_error"] for node in waiting if rows[node.uuid]["last_error"]), None)
-            if failed or time.monotonic() > deadline:
-                raise LabError(
-                    f"{len(waiting)} of {len(nodes)} nodes did not become {value}, {waiting[0].name} the first of them: "
-                    + (failed or f"it was {rows[waiting[0].uuid][attribute]} after {timeout_s:.0f} s")
-                )
-            time.sleep(0.2 + len(nodes) / 1000)
+        rows: dict[str, dict[str, Any]] = {}
+
+        def waiting() -> list[LabNode]:
+            return [node for node in nodes if rows[node.uuid][attribute] != value]
+
+        def all_have_it() -> bool:
+            rows.update(self._rows())
+            for node in waiting():
+                if rows[node.uuid]["last_error"]:
+                    raise LabError(f"{node.name} did not become {value}: {rows[node.uuid]['last_error']}")
+            return not waiting()
+
+        def how_far() -> str:
+            first = waiting()[0]
+            return (
+                f"that {len(nodes)} nodes become {value} ({len(waiting())} are not, {first.name} the first of them: it is "
+                f"{rows[first.uuid][attribute]})"
+            )
+
+        until(all_have_it, what=how_far, timeout_s=timeout_s, poll_s=0.2 + len(nodes) / 1000)
 
     def _rows(self) -> dict[str, dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = {}

@@ -16,8 +16,13 @@ def answers(url: str) -> bool:
         return False
 
 
-def until(condition: Callable[[], bool], *, what: str, timeout_s: float, poll_s: float = 0.1) -> None:
+def until(
+    condition: Callable[[], bool], *, what: str | Callable[[], str], timeout_s: float, poll_s: float = 0.1
+) -> None:
     """The condition is true.
+
+    Args:
+        what: what is waited for; if called, it is called when the time is over, and can say how far it came.
 
     Raises:
         LabError: it was not within the time; `what` says what was waited for.
@@ -25,5 +30,5 @@ def until(condition: Callable[[], bool], *, what: str, timeout_s: float, poll_s:
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
-            raise LabError(f"{what} did not happen within {timeout_s:.0f} s")
+            raise LabError(f"{what if isinstance(what, str) else what()} did not happen within {timeout_s:.0f} s")
         time.sleep(poll_s)
