@@ -63,7 +63,7 @@ pictures: all-installed ## the pictures of the web page in docs/assets/, made by
 	@$(PY) tools/browser.py
 	@BLOOMERY_PICTURES=docs/assets $(PY) -m pytest -q tests/doors_http/test_browser.py
 
-bench: all-installed ## measure beside openstacksdk and metalsmith, into benchmarks/results/ and docs/performance.md
+bench: all-installed ## measure beside openstacksdk, metalsmith and Nova's driver, into benchmarks/results/ and docs/performance.md
 	@$(PY) -m benchmarks.run
 
 lock: ## resolve every dependency again into requirements/lock.txt (needs uv and a network)

@@ -36,6 +36,13 @@ def newest(folder: Path = RESULTS) -> Results:
     return read
 
 
+def merged(former: Results, now: Results) -> Results:
+    """The results of now, and of the former ones those figures that were not measured again."""
+    measured = {(figure["what"], figure["where"]) for figure in now["figures"]}
+    kept = [figure for figure in former["figures"] if (figure["what"], figure["where"]) not in measured]
+    return {**now, "figures": [*kept, *now["figures"]]}
+
+
 def filled(page: str, results: Results) -> str:
     """The page with the results in their place."""
     return PLACE.sub(lambda _: f"<!-- figures -->\n\n{text(results)}\n\n<!-- end of figures -->", page)

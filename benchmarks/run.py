@@ -1,4 +1,4 @@
-"""`python -m benchmarks.run`: Bloomery beside openstacksdk and metalsmith, on the same Ironic in the same run.
+"""`python -m benchmarks.run`: Bloomery beside openstacksdk, metalsmith and Nova's own driver, on the same Ironic in the same run.
 
 Writes `benchmarks/results/<date>.md` and `.json`, and the tables of docs/performance.md. Takes some minutes.
 """
@@ -19,15 +19,16 @@ from pathlib import Path
 from bloomery import lab
 from bloomery.deadline import Deadline
 
-from . import config_drive, deploys, listing, memory, refresh, report
+from . import config_drive, deploys, listing, memory, nova_fleet, refresh, report, servers
 from .clients import Clients, Ironic
 from .measuring import Figure
 from .simulated import simulated
 
 LAB_NODES = 200
 SIMULATED_NODES = (1_000, 10_000)
+NOVA_NODES = (2_000, 10_000)
 DEPLOY_S = 10.0
-COMPARED = ("bloomery", "openstacksdk", "metalsmith", "keystoneauth1", "msgspec", "ironic", "neutron")
+COMPARED = ("bloomery", "openstacksdk", "metalsmith", "keystoneauth1", "msgspec", "ironic", "neutron", "nova")
 
 
 def main() -> None:
@@ -35,20 +36,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.run", description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5, help="of each measurement (default: %(default)s)")
     parser.add_argument("--only", choices=MEASUREMENTS, action="append", help="leave the others out, and write nothing")
+    parser.add_argument("--keep", action="store_true", help="with --only: write, and keep the others' newest figures")
     arguments = parser.parse_args()
     figures: list[Figure] = []
     for name in arguments.only or MEASUREMENTS:
         print(f"{name} …", flush=True)
         figures += MEASUREMENTS[name](arguments.repetitions)
-    results = {
+    results: report.Results = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "repetitions": arguments.repetitions,
         "machine": _machine(),
         "versions": {name: version(name) for name in COMPARED},
         "figures": [asdict(figure) for figure in figures],
     }
+    if arguments.only and arguments.keep:
+        results = report.merged(report.newest(), results)
     print(report.text(results))
-    if not arguments.only:
+    if not arguments.only or arguments.keep:
         for file in report.write(results):
             print(f"written: {file.relative_to(report.ROOT)}")
         report.PAGE.write_text(report.filled(report.PAGE.read_text(), results))
@@ -89,11 +93,22 @@ def _simulated_fleets(repetitions: int) -> list[Figure]:
     return figures
 
 
+def _nova_fleet(repetitions: int) -> list[Figure]:
+    return [figure for nodes in NOVA_NODES for figure in nova_fleet.measure(repetitions=repetitions, nodes=nodes)]
+
+
+def _nova_servers(repetitions: int) -> list[Figure]:
+    # Ten minutes each on two cores: more than once only where nothing else is measured.
+    return servers.measure(repetitions=1 if repetitions <= 5 else repetitions // 5)
+
+
 MEASUREMENTS: dict[str, Callable[[int], list[Figure]]] = {
     "config-drive": _config_drive,
     "lab": _lab,
     "deploys": _simulated_deploys,
     "fleets": _simulated_fleets,
+    "nova-fleet": _nova_fleet,
+    "nova-servers": _nova_servers,
 }
 
 

@@ -35,6 +35,15 @@ def test_results_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert REPORT.newest(tmp_path) == results
 
 
+def test_what_was_not_measured_again_is_kept() -> None:
+    figure = {"what": "ask", "where": "here", "remark": "", "unit": "requests", "values": {"a": [1]}, "parts": {}}
+    former = {**REPORT.newest(), "figures": [figure, {**figure, "what": "list"}], "date": "2000-01-01"}
+    now = {**former, "figures": [{**figure, "values": {"a": [2]}}], "date": "2000-01-02"}
+    merged = REPORT.merged(former, now)
+    assert merged["date"] == "2000-01-02"
+    assert {found["what"]: found["values"]["a"] for found in merged["figures"]} == {"list": [1], "ask": [2]}
+
+
 def test_what_is_always_the_same_has_no_spread() -> None:
     figure = {"what": "ask", "where": "", "remark": "", "unit": "requests", "values": {"a": [2, 2, 2], "b": [3, 4, 5]}}
     table = REPORT.text({**REPORT.newest(), "figures": [{**figure, "parts": {}}]})
@@ -44,5 +53,5 @@ def test_what_is_always_the_same_has_no_spread() -> None:
 def test_every_measurement_has_its_place_in_the_page() -> None:
     page = REPORT.PAGE.read_text()
     named = set(re.findall(r"`(\w+\.py)`", page))
-    machinery = {"run.py", "report.py", "measuring.py", "clients.py", "simulated.py"}
+    machinery = {"run.py", "report.py", "measuring.py", "clients.py", "simulated.py", "real.py", "compute.py"}
     assert {file.name for file in (ROOT / "benchmarks").glob("*.py")} - machinery == named - machinery
