@@ -20,9 +20,12 @@ from websockets.typing import Subprotocol
 
 from bloomery.doors.http.consoles import Scrollback
 from bloomery.doors.http.edge import CREDENTIAL_PREFIX
+from bloomery.doors.http.problems import Refusal
+from bloomery.doors.http.screens import stream_of
 from bloomery.doors.http.settings import Auth
-from doors_http.http_site import TIMEOUT_S, Caller, Site
+from doors_http.http_site import TIMEOUT_S, Caller, Site, cloud, served
 from doors_http.serial_machine import Machine, console_site
+from doors_http.vnc_screen import VERSION, VncScreen, vnc_screen
 
 PROTOCOL = Subprotocol("bloomery.console")
 
@@ -260,6 +263,83 @@ def test_without_a_websocket_it_is_said_what_it_takes(consoled: Site) -> None:
     assert problem["title"] == "UpgradeRequired"
 
 
+# Screens
+
+
+@pytest.fixture
+def screened(tmp_path: Path) -> Iterator[tuple[Site, VncScreen]]:
+    """A service, and an instance whose machine has a screen, which Ironic shows."""
+    with vnc_screen() as screen, cloud(nodes=0) as (ironic, neutron):
+        ironic.add_node(name="node-0", resource_class="small", console_interface="redfish-graphical")
+        ironic.bmc("node-0").screen_url = screen.url
+        with served(ironic, neutron, tmp_path) as site:
+            site.deployed()
+            site.done("POST", "/v1/instances/web-1/console", {})
+            yield site, screen
+
+
+def on_screen(site: Caller, **options: Any) -> ClientConnection:
+    """Somebody at the screen."""
+    where = address(site).replace("/stream", "/screen")
+    options.setdefault("subprotocols", [PROTOCOL])
+    viewer: ClientConnection = connect(where, open_timeout=TIMEOUT_S, proxy=None, **options)
+    return viewer
+
+
+def test_a_screen_is_passed_on_both_ways_until_the_console_is_stopped(screened: tuple[Site, VncScreen]) -> None:
+    site, screen = screened
+    with on_screen(site) as viewer:
+        assert viewer.recv(timeout=TIMEOUT_S) == VERSION
+        viewer.send(VERSION)
+        assert viewer.recv(timeout=TIMEOUT_S) == b"\x01\x01"
+        assert screen.paths == [f"/websockify?node={site.get('/v1/instances/web-1')['node_uuid']}"]
+        site.done("DELETE", "/v1/instances/web-1/console?force=true")
+        with pytest.raises(ConnectionClosed) as closed:
+            viewer.recv(timeout=TIMEOUT_S)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.reason == "the console was stopped"
+
+
+def why_closed(site: Caller) -> str:
+    """Why somebody sees no screen."""
+    with on_screen(site) as viewer, pytest.raises(ConnectionClosed) as closed:
+        viewer.recv(timeout=TIMEOUT_S)
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.reason
+
+
+def test_a_screen_that_cannot_be_reached_is_said_to_be(screened: tuple[Site, VncScreen]) -> None:
+    site, screen = screened
+    site.ironic.bmc("node-0").screen_url = screen.url.replace("127.0.0.1", "127.0.0.2")
+    assert why_closed(site).startswith("the graphical console cannot be reached")
+
+
+def test_a_serial_console_is_no_screen(consoled: Site) -> None:
+    assert why_closed(consoled) == "Ironic does not say where this console can be seen"
+
+
+@pytest.mark.parametrize(
+    ("url", "stream"),
+    [
+        (
+            "http://10.0.0.1:6090/vnc_lite.html?path=websockify%3Fnode%3Da%26token%3Db",
+            "ws://10.0.0.1:6090/websockify?node=a&token=b",
+        ),
+        ("https://vnc.example.org/x/vnc_lite.html?path=/w%3Ft%3D1", "wss://vnc.example.org/w?t=1"),
+        ("tcp://10.0.0.1:10000", None),
+        ("http://10.0.0.1:6090/vnc_lite.html", None),
+        ("http://[x/?path=y", None),
+        ("file:///etc/passwd?path=y", None),
+    ],
+)
+def test_the_websocket_behind_a_screens_page_is_found(url: str, stream: str | None) -> None:
+    if stream is None:
+        with pytest.raises(Refusal):
+            stream_of(url)
+    else:
+        assert stream_of(url) == stream
+
+
 # Who may
 
 
@@ -348,6 +428,16 @@ def test_a_reader_watches_and_never_types(guarded: Site, machine: Machine) -> No
         assert member.standing["typist"] == member.number
         member.socket.send(b"heard")
         machine.hears(b"heard")
+
+
+def test_a_reader_gets_no_screen(guarded: Site) -> None:
+    with (
+        on_screen(guarded, additional_headers={"Authorization": basic("rita")}) as viewer,
+        pytest.raises(ConnectionClosed) as closed,
+    ):
+        viewer.recv(timeout=TIMEOUT_S)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.reason.startswith("a graphical console is for members")
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])

@@ -38,8 +38,8 @@ def text_of(name: str) -> str:
 
 def test_every_file_is_served_with_its_type_and_the_security_headers(site: Site) -> None:
     for name in FILES:
-        if Path(name).stem.startswith("LICENSE"):
-            continue
+        if name not in OURS and Path(name).suffix not in TYPES:
+            continue  # licences and authors, which no browser asks for
         answer = site.ask("GET", f"/{name}")
         assert answer.status_code == 200, name
         assert answer.headers["Content-Type"].partition(";")[0] == TYPES[Path(name).suffix], name
@@ -106,8 +106,9 @@ def test_every_script_is_used_and_every_import_is_there() -> None:
         used.add(script)
         found = {(script.parent / name).resolve() for name in re.findall(r'from ?"([^"]+)"', script.read_text())}
         left.extend(found - used)
-    modules = {name for name in FILES if name.endswith((".js", ".mjs"))}
-    assert {str(script.relative_to(PAGE)) for script in used} == modules
+    found = {str(script.relative_to(PAGE)) for script in used}
+    assert found <= set(FILES)
+    assert {name for name in found if not name.startswith("vendor/")} == set(SCRIPTS)
 
 
 def test_what_is_not_ours_has_its_licence_and_its_reason_beside_it() -> None:

@@ -1,8 +1,10 @@
-"""`/v1/instances/{instance}/console/stream`: a console as a WebSocket.
+"""`/v1/instances/{instance}/console/stream` and `…/screen`: consoles as WebSockets, serial and graphical.
 
 What the machine says and what is typed are binary messages. Text messages are JSON: the service tells how the line stands
 (`standing`, `reason`, `you`, `typist`, `viewers`, and `lost`: so many bytes could not be kept), and takes `{"do": "type"}`, by
 which somebody takes over the typing, and `{"do": "watch"}`, by which he leaves it to others.
+
+A graphical console's messages are RFB's, as noVNC speaks it; each viewer has a connection of his own to Ironic's proxy.
 
 Browsers cannot send headers of their own with a WebSocket, and addresses end up in logs. So who somebody is may be told as a
 second subprotocol: `bloomery.credential.` and, in unpadded base64url, the header's name, a colon and its value.
@@ -21,10 +23,11 @@ from starlette.responses import Response
 from starlette.websockets import WebSocketDisconnect
 
 from bloomery.doors.http.access import Principal, Role
-from bloomery.doors.http.answers import Reader, answers
+from bloomery.doors.http.answers import Member, Reader, answers
 from bloomery.doors.http.consoles import Line, Standing, Viewer
 from bloomery.doors.http.instances import Name, find
 from bloomery.doors.http.problems import Refusal
+from bloomery.doors.http.screens import relay
 from bloomery.doors.http.service import Service
 from bloomery.errors import BloomeryError
 from bloomery.plain import logger
@@ -38,6 +41,9 @@ PROTOCOL = "bloomery.console"
 MESSAGE_LIMIT_BYTES = 64 * 1024
 _SENT_AT_ONCE_BYTES = 32 * 1024
 _CHECK_EVERY_S = 60.0
+_LOOK_EVERY_S = 1.0
+_LONGEST_REASON = 100
+"""Of the 123 bytes that a WebSocket has for it."""
 _OVER = 1000
 _UPGRADE = 426
 
@@ -52,6 +58,56 @@ def explain_stream(caller: Reader, instance: Name) -> Response:  # noqa: ARG001 
         advice="Connect with a WebSocket client, and the subprotocol bloomery.console",
         headers={"Upgrade": "websocket", "Connection": "Upgrade"},
     )
+
+
+@router.get("/{instance}/console/screen", status_code=_UPGRADE, responses=answers(_UPGRADE), response_class=Response)
+def explain_screen(caller: Member, instance: Name) -> Response:
+    """The graphical console as a WebSocket, of the subprotocol `bloomery.console`, over which RFB is spoken."""
+    return explain_stream(caller, instance)
+
+
+@router.websocket("/{instance}/console/screen")
+async def stream_screen(socket: WebSocket, instance: str) -> None:
+    """Somebody sees and uses the screen until he leaves, it ends, or he may no more."""
+    service: Service = socket.app.state.service
+    caller: Principal = socket.scope["state"]["principal"]
+    await socket.accept(subprotocol=PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
+    try:
+        try:
+            reason = await _show(socket, service, caller, instance)
+        except (BloomeryError, Refusal) as problem:
+            reason = caller.shown(problem.detail if isinstance(problem, Refusal) else problem.message)
+        await socket.close(_OVER, reason[:_LONGEST_REASON])
+    except (WebSocketDisconnect, RuntimeError) as gone:
+        log.debug("somebody left a console: %s", gone)
+
+
+async def _show(socket: WebSocket, service: Service, caller: Principal, name: str) -> str:
+    if not _may_type(caller):
+        # Keys and pictures go over one connection, and only the machine tells them apart.
+        raise Refusal(403, "Forbidden", "a graphical console is for members: who sees it can type")
+    instance_uuid, node_uuid = await _running(service, caller, name)
+    address = await to_thread.run_sync(service.api.console, node_uuid)
+    if address is None:
+        raise Refusal(409, "ConsoleOff", "the console was stopped")
+
+    async def until_over() -> None:
+        while service.consoles.why_over(instance_uuid, node_uuid) is None:
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def until_refused() -> None:
+        known: Callable[[], Awaitable[Principal]] = socket.scope["state"]["known"]
+        with contextlib.suppress(Refusal, BloomeryError):
+            # review: it is cancelled when either side leaves
+            while True:
+                await asyncio.sleep(_CHECK_EVERY_S)
+                now = await known()
+                find(service, now, instance_uuid)
+                if not _may_type(now):
+                    return
+
+    reason = await relay(socket, address.url, until_over, until_refused)
+    return service.consoles.why_over(instance_uuid, node_uuid) or reason
 
 
 @router.websocket("/{instance}/console/stream")
@@ -78,6 +134,17 @@ async def stream_console(socket: WebSocket, instance: str) -> None:
 
 
 async def _enter(service: Service, caller: Principal, name: str) -> tuple[Line, Viewer]:
+    instance_uuid, node_uuid = await _running(service, caller, name)
+    return service.consoles.enter(instance_uuid, node_uuid, caller, may_type=_may_type(caller))
+
+
+async def _running(service: Service, caller: Principal, name: str) -> tuple[str, str]:
+    """The instance and the node whose console runs.
+
+    Raises:
+        InstanceNotFound: there is none, or it is not his.
+        Refusal: its console does not run.
+    """
     instance, node = await to_thread.run_sync(lambda: find(service, caller, name, afresh=True))
     if not node.console_enabled:
         # It may have been started a moment ago.
@@ -85,7 +152,7 @@ async def _enter(service: Service, caller: Principal, name: str) -> tuple[Line, 
         instance, node = find(service, caller, instance.uuid)
     if not node.console_enabled:
         raise Refusal(409, "ConsoleOff", "no console runs; start it first")
-    return service.consoles.enter(instance.uuid, node.uuid, caller, may_type=_may_type(caller))
+    return instance.uuid, node.uuid
 
 
 def _may_type(caller: Principal) -> bool:

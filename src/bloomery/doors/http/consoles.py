@@ -260,7 +260,7 @@ class Line:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             now = time.monotonic()
-            if reason := self._consoles.why_over(self):
+            if reason := self._consoles.why_over(self.instance_uuid, self.node_uuid):
                 self.end(reason)
             elif self._left_at is not None and now - self._left_at > LINGER_S:
                 self.end("nobody was there")
@@ -325,10 +325,10 @@ class Consoles:
         for line in list(self._lines.values()):
             line.end("the service is ending")
 
-    def why_over(self, line: Line) -> str | None:
-        """Why nobody may be on the line any more, if so: what comes next on that machine may be another's."""
-        pair = self._following.view.instance_by.get(line.instance_uuid)
-        if pair is None or pair[1].uuid != line.node_uuid:
+    def why_over(self, instance_uuid: str, node_uuid: str) -> str | None:
+        """Why nobody may be on the console any more, if so: what comes next on that machine may be another's."""
+        pair = self._following.view.instance_by.get(instance_uuid)
+        if pair is None or pair[1].uuid != node_uuid:
             return "the instance is not on this machine any more"
         return None if pair[1].console_enabled else "the console was stopped"
 

@@ -189,7 +189,7 @@ class StatePages(Pages):
             if is_graphical(node):
                 info = {
                     "type": "vnc",
-                    "url": f"http://127.0.0.1:6090/vnc_lite.html?path=websockify%3Fnode%3D{node['uuid']}",
+                    "url": f"{self.world.bmcs[node['uuid']].screen_url}?path=websockify%3Fnode%3D{node['uuid']}",
                 }
             return Response(200, {"console_enabled": True, "console_info": info})
         given = call.arguments({"enabled"})

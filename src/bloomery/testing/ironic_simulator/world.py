@@ -59,6 +59,8 @@ class Bmc:
     is_boot_device_persistent: bool = False
     boot_mode: str | None = None
     secure_boot: bool | None = None
+    screen_url: str = "http://127.0.0.1:6090/vnc_lite.html"
+    """Where Ironic's proxy shows what is on its screen, if the node has a graphical console."""
     interrupts: int = 0
     """How many non-maskable interrupts the machine got."""
     power_changes: list[str] = field(default_factory=list)

@@ -51,7 +51,7 @@ export function section(title, ...children) {
 export function table(names, rows) {
   return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": names.join(", ") },
     h("table", {},
-      h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))),
+      h("thead", {}, h("tr", {}, names.map((name) => (name ? h("th", { scope: "col" }, name) : h("td"))))),
       h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell)))))));
 }
 

@@ -1,9 +1,10 @@
-// The serial console of an instance: who is on it, who types, and what the machine says.
+// The console of an instance: who is on it, who types, and what the machine says or shows.
 
 import { ask, openStream } from "../api.js";
 import { confirmed, told } from "../dialogs.js";
 import { fill, h } from "../dom.js";
 import { fleet, keepOperation, mayChange } from "../fleet.js";
+import { screenIn } from "../screen.js";
 import { terminalIn } from "../terminal.js";
 import { badge } from "../words.js";
 
@@ -21,6 +22,8 @@ export function consoleOf(uuid) {
   let stream = null;
   let screen = null;
   let line = null;
+  let picture = null;
+  let standing = "closed";
   let isLeft = false;
   let again = 0;
 
@@ -39,6 +42,7 @@ export function consoleOf(uuid) {
     if (isLeft) return;
     if (!found.enabled) offer();
     else if (found.kind === "socat") connect();
+    else if (found.kind === "vnc" && mayChange()) show();
     else refer(found);
   }
 
@@ -60,6 +64,7 @@ export function consoleOf(uuid) {
       ? h("button", { type: "button", class: "main", disabled: starting !== null, onclick: start }, starting ? "Starting …" : "Start the console")
       : h("p", { class: "soft" }, "Somebody who may change the instance can start it."));
   }
+  const leaveTerminal = () => head.querySelector("button, a")?.focus();
   const mayStart = () => mayChange() && one?.manager === "bloomery";
 
   async function start() {
@@ -77,7 +82,7 @@ export function consoleOf(uuid) {
     screen ||= terminalIn(place, {
       label: `Console of ${one.name}`,
       onType: (bytes) => { if (isTypist() && stream?.readyState === WebSocket.OPEN) stream.send(bytes); },
-      onLeave: () => head.querySelector("button, a")?.focus(),
+      onLeave: leaveTerminal,
     });
     let isSaid = false;
     stream = openStream("GET /v1/instances/{instance}/console/stream", { instance: uuid });
@@ -110,6 +115,30 @@ export function consoleOf(uuid) {
     };
   }
 
+  /** The screen of the machine: what is seen and typed goes over a connection of one's own. */
+  function show() {
+    fill(place);
+    place.classList.add("picture");
+    stream = openStream("GET /v1/instances/{instance}/console/screen", { instance: uuid });
+    stream.addEventListener("close", ({ reason }) => {
+      stream = null;
+      if (isLeft) return;
+      picture = null;
+      place.classList.remove("picture");
+      standing = "ended";
+      draw();
+      say(h("p", {}, `It has ended: ${reason || "the connection to the service is lost"}.`),
+        h("button", { type: "button", class: "main", onclick: begin }, "Open again"));
+    });
+    picture = screenIn(place, stream, {
+      label: `Screen of ${one.name}`,
+      onOpen: () => { standing = "open"; draw(); },
+      onLeave: leaveTerminal,
+    });
+    standing = "connecting";
+    draw();
+  }
+
   const send = (what) => stream?.send(JSON.stringify({ do: what }));
 
   async function stop() {
@@ -129,10 +158,10 @@ export function consoleOf(uuid) {
 
   function draw(trouble = null) {
     const name = one?.name || uuid;
-    const standing = line?.standing || (trouble ? "lost" : "closed");
+    const now = line?.standing || (trouble ? "lost" : picture || standing === "ended" ? standing : "closed");
     fill(head,
       h("h1", {}, "Console of ", h("a", { href: `#/instances/${uuid}` }, name)),
-      badge(standing, isOpen() ? "good" : standing === "connecting" || trouble ? "busy" : "idle"),
+      badge(now, now === "open" ? "good" : now === "connecting" || trouble ? "busy" : "idle"),
       h("div", { class: "right", role: "group", "aria-label": "Actions" },
         line && isOpen() && mayChange()
           ? isTypist()
@@ -140,11 +169,12 @@ export function consoleOf(uuid) {
             : h("button", { type: "button", class: "main", onclick: () => send("type") }, line.typist === null ? "Type" : "Take over typing")
           : null,
         line?.standing === "ended" ? h("button", { type: "button", class: "main", onclick: begin }, "Open again") : null,
-        line && line.standing !== "ended" && mayStart() ? h("button", { type: "button", class: "danger", onclick: stop }, "Stop the console …") : null));
+        picture && standing === "open" ? h("button", { type: "button", onclick: () => picture.sendCtrlAltDel() }, "Ctrl Alt Del") : null,
+        (picture || (line && line.standing !== "ended")) && mayStart() ? h("button", { type: "button", class: "danger", onclick: stop }, "Stop the console …") : null));
     fill(people, line?.viewers ? line.viewers.map((viewer) => h("span", { class: viewer.number === line.typist ? "chip typist" : "chip" },
       viewer.number === line.you ? "you:" : `${viewer.name}:`, viewer.number === line.typist ? " typing" : " watching")) : null);
     screen?.mayType(isTypist());
-    const words = trouble || (line === null ? ""
+    const words = trouble || (picture && standing === "open" ? `What you press goes to the machine. ${HINT}` : line === null ? ""
       : line.standing === "ended" ? `It has ended: ${line.reason}.`
         : line.standing === "connecting" ? `Connecting …${line.reason ? ` (${line.reason})` : ""}`
           : isTypist() ? `What you type goes to the machine; if it is silent, press Enter. ${HINT}`
@@ -175,7 +205,8 @@ export function consoleOf(uuid) {
     leave() {
       isLeft = true;
       clearTimeout(again);
-      stream?.close();
+      if (picture) picture.disconnect();
+      else stream?.close();
       screen?.close();
     },
   };

@@ -1,0 +1,159 @@
+"""The web page in a real Chromium, in front of simulators: what the lab cannot show, such as ten thousand nodes."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import bcrypt
+import pytest
+from playwright.sync_api import Browser, expect
+
+from bloomery.doors.http.settings import Auth
+from doors_http.browser import Window, chromium, needs_chromium
+from doors_http.http_site import TIMEOUT_S, Site, cloud, connected, running, served
+from doors_http.serial_machine import Machine, console_site
+from doors_http.vnc_screen import COLOUR, vnc_screen
+
+pytestmark = [needs_chromium, pytest.mark.timeout(600)]
+MANY = 10_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium."""
+    with chromium() as it:
+        yield it
+
+
+def test_what_comes_from_outside_is_shown_as_text(browser: Browser, tmp_path: Path) -> None:
+    reason = "<img src=x onerror=alert(1)>"
+    with cloud() as (ironic, neutron):
+        ironic.add_node(name="broken", maintenance=True, maintenance_reason=reason)
+        with served(ironic, neutron, tmp_path) as site:
+            window = Window(browser, site.url)
+            window.go("")
+            window.reads(reason)
+            expect(window.page.locator(".tile").first).to_have_text("4nodes")
+            assert window.page.locator("img[src=x]").count() == 0
+            window.close()
+
+
+def test_a_connection_that_is_lost_is_said_and_what_happened_meanwhile_is_caught_up(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with cloud() as (ironic, neutron):
+        with running(connected(ironic, neutron), tmp_path, port=port) as (url, _):
+            window = Window(browser, url)
+            window.go("nodes")
+            window.reads("live", within="header")
+            window.reads("node-2")
+        window.reads("not live", within="header")
+        expect(window.page.locator("#banner")).to_contain_text("The connection to the service is lost")
+        window.is_fit_for_everybody()
+        ironic.set("node-2", maintenance=True)
+        with running(connected(ironic, neutron), tmp_path, port=port):
+            expect(window.page.locator("#link")).to_have_text("live")
+            expect(window.page.get_by_role("option").filter(has_text="node-2")).to_contain_text("maintenance")
+            expect(window.page.locator("#banner")).to_be_hidden()
+            window.complaints.clear()  # a browser notes each answer that did not come
+            window.close()
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[tuple[Site, Machine]]:
+    """A service that asks for a password, and an instance whose console runs."""
+    users = tmp_path / "users"
+    users.write_text(f"alice:{bcrypt.hashpw(b'secret word', bcrypt.gensalt(4)).decode()}\n")
+    machine = Machine()
+    try:
+        with console_site(machine, tmp_path, auth=Auth.BASIC, users=users) as site:
+            site.headers = {"Authorization": "Basic YWxpY2U6c2VjcmV0IHdvcmQ="}
+            site.deployed()
+            site.done("POST", "/v1/instances/web-1/console", {})
+            yield site, machine
+    finally:
+        machine.close()
+
+
+def test_who_signs_in_is_let_in_to_the_console_too_and_his_password_is_in_no_address(
+    browser: Browser, guarded: tuple[Site, Machine]
+) -> None:
+    site, machine = guarded
+    window = Window(browser, site.url)
+    addresses: list[str] = []
+    window.page.on("request", lambda request: addresses.append(request.url))
+    window.page.on("websocket", lambda stream: addresses.append(stream.url))
+    window.go(f"instances/{site.get('/v1/instances/web-1')['uuid']}/console")
+    dialogue = window.page.get_by_role("dialog")
+    dialogue.get_by_label("Name").fill("alice")
+    dialogue.get_by_label("Password").fill("secret word")
+    window.is_fit_for_everybody()
+    dialogue.get_by_role("button", name="Sign in").click()
+    machine.accept()
+    machine.says(b"\x1b[38;2;255;100;0mlogin\x1b[0m: ")
+    terminal = window.page.locator(".xterm")
+    expect(terminal).to_contain_text("login: ")
+    terminal.click()
+    window.page.keyboard.type("me\n")
+    machine.hears(b"me\r")
+    machine.hangs_up()
+    site.done("DELETE", "/v1/instances/web-1/console?force=true")
+    window.reads("It has ended: the console was stopped.")
+    assert any("/console/stream" in one for one in addresses)
+    assert not any("secret" in one or "YWxp" in one for one in addresses)
+    window.close()
+
+
+def test_a_screen_is_seen_and_keys_reach_it(browser: Browser, tmp_path: Path) -> None:
+    with vnc_screen() as screen, cloud(nodes=0) as (ironic, neutron):
+        ironic.add_node(name="node-0", resource_class="small", console_interface="redfish-graphical")
+        ironic.bmc("node-0").screen_url = screen.url
+        with served(ironic, neutron, tmp_path) as site:
+            uuid = site.deployed()["uuid"]
+            window = Window(browser, site.url)
+            window.go(f"instances/{uuid}/console")
+            window.press("Start the console")
+            window.badge("open")
+            seen = "() => [...document.querySelector('.picture canvas').getContext('2d').getImageData(9, 9, 1, 1).data]"
+            window.page.wait_for_function(f"() => ({seen})().join() === '{','.join(map(str, COLOUR))},255'")
+            window.page.keyboard.press("a")
+            assert screen.pressed.wait(TIMEOUT_S)
+            assert screen.keys == [ord("a")]
+            window.is_fit_for_everybody()
+            window.page.keyboard.press("Shift+Escape")
+            expect(window.page.locator("h1 a")).to_be_focused()
+            window.go("")
+            window.close()
+
+
+def test_ten_thousand_nodes_are_listed_searched_and_opened_by_keyboard_with_few_rows_in_the_page(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with cloud(nodes=0) as (ironic, neutron):
+        for number in range(MANY):
+            ironic.add_node(
+                name=f"rack-{number // 100}-{number % 100}", traits=["CUSTOM_GPU"] if number == 7777 else []
+            )
+        with served(ironic, neutron, tmp_path, refresh_s=5.0) as site:
+            window = Window(browser, site.url)
+            page = window.page
+            window.go("nodes")
+            window.reads("10,000 nodes")
+            assert 0 < page.get_by_role("option").count() < 100
+            page.keyboard.press("/")
+            page.keyboard.type("custom_gpu")
+            window.reads("1 of 10,000 nodes")
+            page.keyboard.press("ArrowDown")
+            page.keyboard.press("Enter")
+            window.reads("rack-77-77")
+            expect(page.locator("h1")).to_have_text("rack-77-77")
+            page.keyboard.press("Escape")
+            page.get_by_role("listbox").focus()
+            page.keyboard.press("End")
+            window.reads("rack-99-99")
+            window.is_fit_for_everybody()
+            window.close()
