@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-PATIENCE_MS = 120_000
+PATIENCE_MS = 300_000
 """For whatever is waited for: machines of the lab boot, and processors are shared."""
 WIDTHS = {1280: 800, 400: 800}
 expect.set_options(timeout=PATIENCE_MS)

@@ -92,6 +92,7 @@ async def _show(socket: WebSocket, service: Service, caller: Principal, name: st
         raise Refusal(409, "ConsoleOff", "the console was stopped")
 
     async def until_over() -> None:
+        # review: it is cancelled when either side leaves
         while service.consoles.why_over(instance_uuid, node_uuid) is None:
             await asyncio.sleep(_LOOK_EVERY_S)
 

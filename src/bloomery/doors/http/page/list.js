@@ -32,7 +32,6 @@ export function virtualList({ label, draw, open, keyOf }) {
       const line = h("div", {
         id: `${id}-${position}`, class: isCurrent ? "row current" : "row", role: "option",
         "aria-selected": String(isCurrent), "aria-setsize": rows.length, "aria-posinset": position + 1,
-        onclick: () => open(row),
       }, draw(row));
       line.style.transform = `translateY(${position * size}px)`;
       return line;
@@ -52,6 +51,21 @@ export function virtualList({ label, draw, open, keyOf }) {
     if (below > element.scrollTop) element.scrollTop = below;
     paint();
   }
+
+  // Rows are drawn anew at any time, also between a press and its end: what counts is where both were, not on which element.
+  let pressed = null;
+  const positionAt = (event) => Math.floor((event.clientY - body.getBoundingClientRect().top) / height());
+  body.addEventListener("pointerdown", (event) => { pressed = event.button === 0 ? positionAt(event) : null; });
+  body.addEventListener("pointercancel", () => { pressed = null; });
+  body.addEventListener("pointerup", (event) => {
+    if (pressed !== null && pressed === positionAt(event) && rows[pressed]) open(rows[pressed]);
+    pressed = null;
+  });
+  // Without a pointer: what helps people to read presses the row itself.
+  body.addEventListener("click", (event) => {
+    const row = event.detail === 0 ? rows[Number(event.target.closest("[aria-posinset]")?.getAttribute("aria-posinset")) - 1] : null;
+    if (row) open(row);
+  });
 
   element.addEventListener("scroll", paint, { passive: true });
   element.addEventListener("focus", () => at < 0 && moveTo(0));
