@@ -59,6 +59,7 @@ PATIENCE = Patience(request_s=5.0, before_change_s=10.0, after_change_s=60.0, fi
 LIFE_TIMEOUT_S = 120.0
 TIMINGS = Timings(deploy_s=0.1, agent_s=0.05, clean_s=0.05, tear_down_s=0.05)
 KEPT_REQUESTS = 200
+STARTS_WITHIN_S = 300.0
 CALM_S = 180.0
 """How long the cleaning up at the end may take."""
 MAY_GROW_MIB, MAY_GROW = 10.0, 0.10
@@ -272,7 +273,9 @@ def work(folder: Path, *, prefix: str, at_once: int, seed: int) -> None:
 
 def clean(folder: Path) -> None:
     """A janitor works until it is killed."""
-    with connected(folder).janitor(Habits(every_s=1.0, requests_per_s=60.0, at_once=2, repair_timeout_s=60.0)):
+    api = connected(folder)
+    tell(ready="janitor")
+    with api.janitor(Habits(every_s=1.0, requests_per_s=60.0, at_once=2, repair_timeout_s=60.0)):
         while True:
             time.sleep(3600)
 
@@ -301,8 +304,15 @@ class Process:
             except ValueError:
                 self.said.append({"bug": line.strip()})
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has begun to work."""
+        return any("ready" in word for word in list(self.said))
+
     def sample(self) -> None:
-        """Its memory and threads, as they are now, are noted."""
+        """Its memory and threads, as they are now, are noted, once it has begun to work."""
+        if not self.is_ready:
+            return
         try:
             process = psutil.Process(self.popen.pid)
             self.rss_mib.append(process.memory_info().rss / 2**20)
@@ -400,6 +410,7 @@ class Soak:
         self.start_worker(survives=True)
         for _ in range(options.workers):
             self.start_worker()
+        self._wait_until_ready()
         began = time.monotonic()
         kill_at, cloud_at = began + options.worker_kills[0], began + options.cloud_kills[0]
         deed_at, look_at = began + 3.0, began + 1.0
@@ -435,6 +446,14 @@ class Soak:
                 self.violations.append(f"{process.name} does not come to an end")
                 self.kill(process)
         self._calm_down()
+
+    def _wait_until_ready(self) -> None:
+        """All have begun to work: on a busy machine their start takes longer than some runs."""
+        ends_at = time.monotonic() + STARTS_WITHIN_S
+        while waited_for := [one.name for one in self.processes if one.role != "cloud" and not one.is_ready]:
+            if time.monotonic() > ends_at:
+                raise RuntimeError(f"{', '.join(waited_for)} did not begin to work within {STARTS_WITHIN_S:g} s")
+            time.sleep(0.05)
 
     def _reap(self) -> None:
         """What killed workers had running is destroyed, all the time."""
@@ -528,6 +547,8 @@ class Soak:
         self.violations += [
             f"the simulator: {word['crash']}" for one in everybody for word in one.said if "crash" in word
         ]
+        if not lives:
+            self.violations.append("no life came to its end")
         steady = [one for one in everybody if one.role in ("janitor", "survivor")]
         rows = [
             ("seed", str(self.options.seed)),
