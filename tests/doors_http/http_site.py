@@ -19,6 +19,7 @@ import bloomery
 from bloomery.deadline import Patience
 from bloomery.doors.http.server import Server, server_for
 from bloomery.doors.http.settings import Settings
+from bloomery.doors.http.upstream import Connect
 from bloomery.testing import IronicSimulator, NeutronSimulator
 
 TIMEOUT_S = 30.0
@@ -142,10 +143,12 @@ class Site(Caller):
         return Caller(self.url, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def connected(ironic: IronicSimulator, neutron: NeutronSimulator) -> bloomery.Bloomery:
+def connected(ironic: IronicSimulator, neutron: NeutronSimulator, *, timeout_s: float = 5.0) -> bloomery.Bloomery:
     """The library on the simulators."""
     endpoints = {"baremetal": ironic.url, "network": neutron.url}
-    return bloomery.connect(session=Session(auth=NoAuth()), endpoints=endpoints, timeout_s=5.0, patience=IMPATIENT)
+    return bloomery.connect(
+        session=Session(auth=NoAuth()), endpoints=endpoints, timeout_s=timeout_s, patience=IMPATIENT
+    )
 
 
 @contextmanager
@@ -166,8 +169,8 @@ def cloud(*, nodes: int = 3) -> Iterator[tuple[IronicSimulator, NeutronSimulator
 
 
 @contextmanager
-def running(api: bloomery.Bloomery, folder: Path, **settings: Any) -> Iterator[tuple[str, Server]]:
-    """A service over that connection, until the end of the block; its address, and itself."""
+def running(connect: Connect, folder: Path, **settings: Any) -> Iterator[tuple[str, Server]]:
+    """A service over such a connection, until the end of the block; its address, and itself."""
     given = {"port": 0, "state": folder / "state", "refresh_s": 0.1, "rate_per_s": 1e6, "burst": 1_000_000, **settings}
     ready = threading.Event()
     addresses: list[str] = []
@@ -176,7 +179,7 @@ def running(api: bloomery.Bloomery, folder: Path, **settings: Any) -> Iterator[t
         addresses.append(url)
         ready.set()
 
-    server = server_for(api, Settings(**given), on_ready)
+    server = server_for(connect, Settings(**given), on_ready)
     thread = threading.Thread(target=server.run, name=f"service-{uuid4()}", daemon=True)
     thread.start()
     try:
@@ -191,5 +194,5 @@ def running(api: bloomery.Bloomery, folder: Path, **settings: Any) -> Iterator[t
 @contextmanager
 def served(ironic: IronicSimulator, neutron: NeutronSimulator, folder: Path, **settings: Any) -> Iterator[Site]:
     """A service in front of simulators, until the end of the block."""
-    with running(connected(ironic, neutron), folder, **settings) as (url, server):
+    with running(lambda: connected(ironic, neutron), folder, **settings) as (url, server):
         yield Site(url, ironic=ironic, neutron=neutron, server=server)

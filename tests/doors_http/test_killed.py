@@ -34,7 +34,7 @@ settings = Settings(
     port=0, state=Path(state), database=Secret(database) if database else None, refresh_s=0.1, lease_s=float(lease_s),
     rate_per_s=1e6, burst=1000000, at_once=int(at_once),
 )
-serve(connected(Named(ironic), Named(neutron)), settings, lambda url: print(url, flush=True))
+serve(lambda: connected(Named(ironic), Named(neutron)), settings, lambda url: print(url, flush=True))
 """
 """A service in a process of its own, which can be killed."""
 

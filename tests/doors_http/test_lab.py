@@ -23,7 +23,7 @@ def test_a_whole_life_of_an_instance_on_a_real_ironic(
 ) -> None:
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(lab.cloud_config))
     image = lab.images["whole-disk"]
-    with running(bloomery.connect(lab.cloud), tmp_path, refresh_s=0.5) as (url, _):
+    with running(lambda: bloomery.connect(lab.cloud), tmp_path, refresh_s=0.5) as (url, _):
         caller = Caller(url, timeout_s=240.0)
         assert [node["name"] for node in caller.get("/v1/nodes")["nodes"]] == [node.name for node in lab.nodes]
         body = {

@@ -182,4 +182,8 @@ def test_a_port_that_is_taken_is_said_to_be(site: Site, tmp_path: Path) -> None:
 
     port = int(site.url.rpartition(":")[2])
     with pytest.raises(errors.InvalidRequest, match="cannot be listened on"):
-        serve(connected(site.ironic, site.neutron), Settings(port=port, state=tmp_path / "other"), lambda _url: None)
+        serve(
+            lambda: connected(site.ironic, site.neutron),
+            Settings(port=port, state=tmp_path / "other"),
+            lambda _url: None,
+        )

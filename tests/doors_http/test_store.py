@@ -15,8 +15,9 @@ from sqlalchemy.exc import IntegrityError
 
 from bloomery.doors.http.problems import Refusal, StoreUnavailable
 from bloomery.doors.http.store import Event, Row, Store
-from bloomery.doors.http.tables import bring_up_to_date
+from bloomery.doors.http.tables import MIGRATIONS, bring_up_to_date
 from bloomery.errors import InvalidRequest
+from bloomery.ironic import Node
 from bloomery.secret import Secret
 from doors_http import postgres
 from doors_http.http_site import DEPLOY, Site
@@ -72,6 +73,26 @@ def test_many_that_come_at_once_with_one_key_lead_to_one_operation(store: Store)
     assert sum(is_new for _, is_new in results) == 1
     with pytest.raises(Refusal):
         accept(store, key="k", fingerprint=b"y")
+
+
+def test_a_fleet_of_forty_thousand_nodes_is_noted_at_once_and_forgotten_at_once(store: Store) -> None:
+    seen: dict[str, dict[str, Any]] = {str(number): {} for number in range(40_000)}
+    store.saw(seen, [Event(kind="node.appeared", node_uuid=str(number)) for number in range(3000)])
+    assert store.seen_nodes() == seen
+    assert [event["node_uuid"] for event in store.events(limit=3000)] == list(seen)[:3000]
+    store.saw(dict.fromkeys(seen), [])
+    assert store.seen_nodes() == {}
+
+
+def test_what_ironic_showed_last_is_kept_with_its_time(store: Store) -> None:
+    assert store.last_view() == (0.0, [])
+    one, two = Node(uuid="1", name="one", traits=["CUSTOM_A"], extra={"k": [1]}), Node(uuid="2")
+    store.keep_view(5.0, {"1": one, "2": two}, whole=True)
+    assert store.last_view() == (5.0, [one, two])
+    store.keep_view(6.0, {"1": None, "2": Node(uuid="2", owner="p")}, whole=False)
+    assert store.last_view() == (6.0, [Node(uuid="2", owner="p")])
+    store.keep_view(7.0, {"1": one}, whole=True)
+    assert store.last_view() == (7.0, [one])
 
 
 def test_an_abandoned_operation_goes_to_one_taker_only(store: Store) -> None:
@@ -159,8 +180,8 @@ def test_an_older_log_is_brought_up_to_date_with_all_that_is_in_it(store: Store)
 
     with store.writing() as connection:
         try:
-            bring_up_to_date(connection, "k", migrations=(colour,))
-            bring_up_to_date(connection, "k", migrations=(colour,))
+            bring_up_to_date(connection, "k", migrations=(*MIGRATIONS, colour))
+            bring_up_to_date(connection, "k", migrations=(*MIGRATIONS, colour))
             assert connection.execute(text("select kind, colour from events")).all() == [("node.step", None)]  # type: ignore[comparison-overlap]
             with pytest.raises(InvalidRequest, match="newer"):
                 bring_up_to_date(connection, "k", migrations=())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bloomery.doors.http.following import Following, Pages, View
+from bloomery.doors.http.metrics import Metrics
+from bloomery.doors.http.upstream import Cloud
 from bloomery.ironic import Node
 from doors_http.http_site import Site, connected
 
@@ -56,7 +58,12 @@ def test_a_node_that_is_as_it_was_is_not_looked_at_again(site: Site) -> None:
         told.append([event.kind for event in happened])
         return True
 
-    following = Following(connected(site.ironic, site.neutron), refresh_s=60.0, read_all_s=600.0, on_news=on_news)
+    following = Following(
+        Cloud(lambda: connected(site.ironic, site.neutron), Metrics()),
+        refresh_s=60.0,
+        read_all_s=600.0,
+        on_news=on_news,
+    )
     following.start({})
     try:
         assert following.wait_for_look(10)

@@ -151,4 +151,4 @@ def serve(
     os.environ.pop("BLOOMERY_DATABASE", None)
     invocation = invocation_of(ctx)
     log_as_json(logging.DEBUG if invocation.is_debugging else logging.INFO)
-    serve_http(invocation.api, settings, lambda url: note(f"serving on {url}"))
+    serve_http(lambda: invocation.api, settings, lambda url: note(f"serving on {url}"))

@@ -168,7 +168,7 @@ def answer_of_view(
         say: what is said of the view, for this caller.
         besides: on what else that depends.
     """
-    view = service_of(request).following.view
+    view = service_of(request).following.seen()
 
     def make() -> tuple[bytes, str]:
         content = msgspec.json.encode(say(view))

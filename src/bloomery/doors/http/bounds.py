@@ -38,7 +38,7 @@ def deploy_within(service: Service, caller: Principal, body: s.DeployBody) -> s.
         NoNodeFits: none of the nodes that he asks for is his.
         Refusal: it is for administrators.
     """
-    view = service.following.view
+    view = service.following.seen()
     theirs = {node.uuid: node for node in view.nodes if caller.sees(node)}
     if body.node is not None:
         named = view.node_by.get(body.node)

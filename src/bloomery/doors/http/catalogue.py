@@ -23,15 +23,17 @@ router = APIRouter(tags=["service"])
 @router.get("/v1", response_model=s.About, responses=answers())
 async def about(request: Request, service: TheService, caller: Reader) -> Response:
     """What this service is, how it stands, and who you are to it."""
-    failure = service.following.failure
+    following = service.following
+    failure = following.failure
+    api = service.api if service.cloud.is_there else None
     shown = {
         "version": __version__,
-        "ironic_api": dotted(service.api.features.version),
-        "has_neutron": service.api.services.neutron is not None,
-        "has_glance": service.api.services.glance is not None,
+        "ironic_api": dotted(api.features.version) if api is not None else None,
+        "has_neutron": api is not None and api.services.neutron is not None,
+        "has_glance": api is not None and api.services.glance is not None,
         "auth": service.settings.auth.value,
         "me": {"name": caller.name, "role": caller.role.word, "project_id": caller.project_id},
-        "stale_s": service.following.stale_s,
+        "stale_s": following.stale_s,
         "stale_reason": caller.shown(str(failure)) if failure is not None else None,
         "last_event": service.feed.last,
     }

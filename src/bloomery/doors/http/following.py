@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bloomery.doors.http.store import Event
-from bloomery.errors import BloomeryError
+from bloomery.doors.http.upstream import Cloud
+from bloomery.errors import BloomeryError, ServiceUnavailable
 from bloomery.fleet import Fleet
 from bloomery.ironic import Node
-from bloomery.library import QUICK_TIMEOUT_S, Bloomery
+from bloomery.library import QUICK_TIMEOUT_S
 from bloomery.operations.instances import Instance, instance_on
 from bloomery.plain import logger
 
@@ -116,22 +117,25 @@ class Following:
     """One thread that keeps the view fresh and tells what has changed.
 
     Args:
-        api: where to look.
+        cloud: where to look.
         refresh_s: how often what has changed is asked for.
         read_all_s: how often everything is.
         on_news: is given the events of each look that showed something new, and what was seen of each node then (None:
             gone); says whether that was noted. What was not is news again at the next look.
+        on_look: is called after each look that went well.
     """
 
     def __init__(
         self,
-        api: Bloomery,
+        cloud: Cloud,
         *,
         refresh_s: float,
         read_all_s: float,
         on_news: Callable[[Mapping[str, Mapping[str, Any] | None], Sequence[Event]], bool],
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
-        self.api = api
+        self.cloud = cloud
+        self.on_look = on_look
         self.refresh_s = refresh_s
         self.read_all_s = read_all_s
         self.on_news = on_news
@@ -153,6 +157,10 @@ class Following:
         """The view is kept fresh from now on; what differs from what was told before is news."""
         self._told = dict(told)
         self._thread.start()
+
+    def show_former(self, view: View, failure: BloomeryError) -> None:
+        """The view is one of earlier, because Ironic cannot be asked: why, the failure says. Before the start only."""
+        self.view, self.failure, self.failing_since = view, failure, time.time()
 
     def retell(self, told: Mapping[str, Mapping[str, Any]]) -> None:
         """What differs from this is news, whoever told it."""
@@ -178,15 +186,50 @@ class Following:
             self._wake.set()
             return self._looked.wait_for(lambda: self._looks > before, timeout_s)
 
+    def wait_for_ironic(self, is_over: Callable[[], bool]) -> bool:
+        """Return when Ironic can be asked, or when it is over; says which."""
+        with self._looked:
+            while self.failure is not None or not self.cloud.is_there:
+                if is_over():
+                    return False
+                self._looked.wait(LONGEST_PAUSE_S)
+        return True
+
+    def rouse(self) -> None:
+        """Whoever waits for Ironic looks whether he still has to."""
+        with self._looked:
+            self._looked.notify_all()
+
     @property
     def stale_s(self) -> float | None:
-        """How old the view is, if Ironic cannot be asked; None while it can."""
-        return None if self.failure is None else max(0.0, time.time() - self.view.as_of)
+        """How old the view is, if there is one and Ironic cannot be asked; None while it can."""
+        as_of = self.view.as_of
+        return max(0.0, time.time() - as_of) if self.failure is not None and as_of else None
+
+    def seen(self) -> View:
+        """The view, such as it is.
+
+        Raises:
+            ServiceUnavailable: Ironic has not shown its nodes since there is a log of it.
+        """
+        view = self.view
+        if not view.as_of:
+            raise (
+                self.failure.with_traceback(None)
+                if self.failure is not None
+                else ServiceUnavailable("Ironic has not shown its nodes yet", advice="Ask again in a moment")
+            )
+        return view
 
     def look(self, node_uuid: str) -> None:
-        """The view shows the node as it is now."""
-        ironic = self.api.services.ironic.within(self.api.services.asking(QUICK_TIMEOUT_S))
-        self.fleet.look(ironic, node_uuid)
+        """The view shows the node as it is now.
+
+        Raises:
+            NodeNotFound: Ironic shows no such node.
+            GatewayError: Ironic cannot be asked.
+        """
+        services = self.cloud.api.services
+        self.fleet.look(services.ironic.within(services.asking(QUICK_TIMEOUT_S)), node_uuid)
         self._renew()
 
     def _follow(self) -> None:
@@ -212,7 +255,8 @@ class Following:
                 self._looked.notify_all()
 
     def _ask(self) -> None:
-        ironic = self.api.services.ironic.within(self.api.services.asking(QUICK_TIMEOUT_S))
+        services = self.cloud.connect().services
+        ironic = services.ironic.within(services.asking(QUICK_TIMEOUT_S))
         now = time.monotonic()
         if now - self._read_at >= self.read_all_s:
             self.fleet.read(ironic)
@@ -226,6 +270,7 @@ class Following:
             self.failing_since = None
             log.info("Ironic answers again, after %g s", away_s)
             self.on_news({}, [Event(kind="ironic.back", data={"away_s": away_s})])
+        self.on_look()
 
     def _failed(self, problem: BloomeryError) -> None:
         if self.failure is None:

@@ -71,10 +71,10 @@ def find(service: Service, caller: Principal, name: str, *, afresh: bool = False
         ServiceUnavailable: there is none that was known when Ironic was last seen.
     """
     following = service.following
-    found = following.view.instance_by.get(name)
+    found = following.seen().instance_by.get(name)
     if found is None:
         if following.failure is not None:
-            raise following.failure
+            raise following.failure.with_traceback(None)
         instance = service.api.show(name)
         following.look(instance.node_uuid)
         found = following.view.instance_by.get(instance.uuid)
@@ -114,7 +114,12 @@ def begin(
     name: str | None,
     extra: Mapping[str, Any] | None = None,
 ) -> Response:
-    """202, and the operation that was accepted, or that the key led to before."""
+    """202, and the operation that was accepted, or that the key led to before.
+
+    Raises:
+        ServiceUnavailable: there is no connection to Ironic yet; nothing is accepted.
+    """
+    _ = service.api  # raises
     body = request.scope["state"]["body"]
     fingerprint = f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body.digest
     row, is_new = service.workers.accept(
@@ -131,7 +136,7 @@ def begin(
     if not is_new:
         headers["Idempotency-Replayed"] = "true"
     more = dict(extra or {}) if is_new else {}
-    return answer(request, {**operation_row(row, caller), **more}, status=202, headers=headers)
+    return answer(request, {**operation_row(row, caller), **more}, status=202, headers=headers, is_view=True)
 
 
 def ask(

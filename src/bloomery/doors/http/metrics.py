@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from bloomery.doors.http.following import View
+from bloomery.ironic import Node
 
 LONG_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 QUICK_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -77,9 +77,11 @@ class Metrics:
         """A webhook was tried."""
         self._deliveries.labels(result).inc()
 
-    def show_fleet(self, view: Callable[[], View], stale_s: Callable[[], float | None]) -> None:
-        """The fleet is counted whenever somebody asks."""
-        self.registry.register(_Fleet(view, stale_s))
+    def show_fleet(
+        self, nodes: Callable[[], Sequence[Node]], is_up: Callable[[], bool], stale_s: Callable[[], float | None]
+    ) -> None:
+        """The fleet is counted whenever somebody asks; whether Ironic answers is said, too."""
+        self.registry.register(_Fleet(nodes, is_up, stale_s))
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""
@@ -87,8 +89,11 @@ class Metrics:
 
 
 class _Fleet(Collector):
-    def __init__(self, view: Callable[[], View], stale_s: Callable[[], float | None]) -> None:
-        self._view = view
+    def __init__(
+        self, nodes: Callable[[], Sequence[Node]], is_up: Callable[[], bool], stale_s: Callable[[], float | None]
+    ) -> None:
+        self._nodes = nodes
+        self._is_up = is_up
         self._stale_s = stale_s
         self._lock = threading.Lock()
 
@@ -98,7 +103,7 @@ class _Fleet(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The nodes by what they are in."""
-        nodes = self._view().nodes
+        nodes = self._nodes()
         for what, help_text, values in (
             ("state", "Nodes by provision state.", [node.provision_state or "available" for node in nodes]),
             ("power", "Nodes by power state.", [node.power_state or "unknown" for node in nodes]),
@@ -113,8 +118,7 @@ class _Fleet(Collector):
         yield GaugeMetricFamily(
             "bloomery_instances", "Nodes that carry an instance.", value=sum(bool(node.instance_uuid) for node in nodes)
         )
-        stale_s = self._stale_s()
-        yield GaugeMetricFamily("bloomery_ironic_up", "Whether Ironic can be asked.", value=int(stale_s is None))
+        yield GaugeMetricFamily("bloomery_ironic_up", "Whether Ironic can be asked.", value=int(self._is_up()))
         yield GaugeMetricFamily(
-            "bloomery_view_age_seconds", "How old what is shown is while it cannot.", value=stale_s or 0.0
+            "bloomery_view_age_seconds", "How old what is shown is while it cannot.", value=self._stale_s() or 0.0
         )

@@ -46,10 +46,13 @@ def find(service: Service, caller: Principal, name: str) -> Node:
 
     Raises:
         NodeNotFound: there is none, or it is not his.
+        ServiceUnavailable: there is none that was known when Ironic was last seen.
     """
     following = service.following
-    found = following.view.node_by.get(name)
-    if found is None and following.failure is None:
+    found = following.seen().node_by.get(name)
+    if found is None:
+        if following.failure is not None:
+            raise following.failure.with_traceback(None)
         following.look(service.api.node(name).uuid)
         found = following.view.node_by.get(name)
     if found is None or not caller.sees(found):

@@ -867,9 +867,11 @@ class About(BaseModel):
     """What this service is and how it stands."""
 
     version: str = Field(description="Bloomery's.")
-    ironic_api: str = Field(description="The API version that is spoken with Ironic.")
-    has_neutron: bool
-    has_glance: bool
+    ironic_api: str | None = Field(
+        description="The API version that is spoken with Ironic; null until Ironic has answered once."
+    )
+    has_neutron: bool = Field(description="Whether there is a Neutron; false until Ironic has answered once.")
+    has_glance: bool = Field(description="Whether there is a Glance; false until Ironic has answered once.")
     auth: Literal["none", "basic", "keystone"]
     me: Me
     stale_s: float | None = Field(default=None, description="How old what is shown is, while Ironic is away.")

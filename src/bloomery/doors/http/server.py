@@ -14,8 +14,8 @@ from bloomery.doors.http.app import create_app
 from bloomery.doors.http.console_routes import MESSAGE_LIMIT_BYTES
 from bloomery.doors.http.service import Service
 from bloomery.doors.http.settings import Settings
+from bloomery.doors.http.upstream import Connect
 from bloomery.errors import InvalidRequest
-from bloomery.library import Bloomery
 from bloomery.plain import logger
 
 log = logger(__name__)
@@ -57,13 +57,19 @@ class Server(uvicorn.Server):
         return f"{self.service.settings.scheme}://{shown}:{port}"
 
 
-def server_for(api: Bloomery, settings: Settings, on_ready: Callable[[str], None] = lambda _url: None) -> Server:
+def server_for(connect: Connect, settings: Settings, on_ready: Callable[[str], None] = lambda _url: None) -> Server:
     """A server, ready to run, for the service of these settings.
+
+    Args:
+        connect: makes the connection to the cloud.
+        settings: what the service is told.
+        on_ready: is told the address when it can be used.
 
     Raises:
         InvalidRequest: it cannot be had with them.
+        BloomeryError: the cloud cannot be had, and waiting for it would not help.
     """
-    service = Service(api, settings)
+    service = Service(connect, settings)
     options: dict[str, Any] = {}
     if settings.tls_certificate is not None:
         options = {"ssl_certfile": str(settings.tls_certificate), "ssl_keyfile": str(settings.tls_key)}
@@ -97,13 +103,19 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def serve(api: Bloomery, settings: Settings, on_ready: Callable[[str], None]) -> None:
+def serve(connect: Connect, settings: Settings, on_ready: Callable[[str], None]) -> None:
     """The service has run until it was told to end.
+
+    Args:
+        connect: makes the connection to the cloud.
+        settings: what the service is told.
+        on_ready: is told the address when it can be used.
 
     Raises:
         InvalidRequest: it cannot listen there, or its files are of no use.
+        BloomeryError: the cloud cannot be had, and waiting for it would not help.
     """
-    server = server_for(api, settings, on_ready)
+    server = server_for(connect, settings, on_ready)
     try:
         with _ended_by_signals():
             server.run()

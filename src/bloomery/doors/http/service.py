@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -14,16 +15,17 @@ import yaml
 
 from bloomery.doors.http.consoles import Consoles
 from bloomery.doors.http.feed import Feed
-from bloomery.doors.http.following import Following
+from bloomery.doors.http.following import Following, View
 from bloomery.doors.http.hooks import Sender
 from bloomery.doors.http.identity import Identity, identity_of
 from bloomery.doors.http.metrics import Metrics
 from bloomery.doors.http.problems import StoreUnavailable
 from bloomery.doors.http.settings import Settings
 from bloomery.doors.http.store import Event, Store
-from bloomery.doors.http.upstream import watched
+from bloomery.doors.http.upstream import Cloud, Connect
 from bloomery.doors.http.working import Workers
-from bloomery.errors import InvalidRequest
+from bloomery.errors import InvalidRequest, ServiceUnavailable
+from bloomery.ironic import Node
 from bloomery.library import Bloomery
 from bloomery.plain import logger
 
@@ -32,33 +34,46 @@ log = logger(__name__)
 FORGET_EVERY_S = 600.0
 DAY_S = 86_400.0
 FIRST_LOOK_S = 20.0
-"""How long a start waits for Ironic's first answer; it answers without, from what it last knew: nothing."""
+"""How long a start waits for Ironic to show its nodes; it goes on without, from what it last knew."""
+KEEP_VIEW_EVERY_S = 20.0
+"""How often what Ironic shows is kept for a start while Ironic is away."""
 
 
 class Service:
     """Everything behind the routes.
 
     Args:
-        api: the connection to the cloud.
+        connect: makes the connection to the cloud. If Ironic cannot be had now, it is called again until it can.
         settings: what it was told.
 
     Raises:
         InvalidRequest: a file that the settings name is none of its kind, or its folder is another's.
+        BloomeryError: there is no connection, and waiting gives none: what the cloud is called by has to change.
     """
 
-    def __init__(self, api: Bloomery, settings: Settings) -> None:
+    def __init__(self, connect: Connect, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.api = watched(api, self.metrics)
+        self.cloud = Cloud(connect, self.metrics)
+        self._away: ServiceUnavailable | None = None
+        try:
+            self.cloud.connect()
+        except ServiceUnavailable as problem:
+            log.warning("starting without Ironic: %s", problem)
+            self._away = problem
         self.identity: Identity = identity_of(settings)
         self.catalogue = _catalogue(settings)
         self.holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self.store = Store(settings.state, settings.database, on_events=self._written)
         self.following = Following(
-            self.api, refresh_s=settings.refresh_s, read_all_s=settings.read_all_s, on_news=self._news
+            self.cloud,
+            refresh_s=settings.refresh_s,
+            read_all_s=settings.read_all_s,
+            on_news=self._news,
+            on_look=self._keep_view,
         )
         self.workers = Workers(
-            self.api,
+            self.cloud,
             self.store,
             self.following,
             self.metrics,
@@ -69,17 +84,36 @@ class Service:
         self.feed = Feed(self.store)
         self.consoles = Consoles(self.api, self.following, self.store, holder=self.holder)
         self.sender = Sender(self.store, self.metrics, holder=self.holder, allowed=settings.webhook_networks)
-        self.metrics.show_fleet(lambda: self.following.view, lambda: self.following.stale_s)
+        self.metrics.show_fleet(
+            lambda: self.following.view.nodes,
+            lambda: self.following.failure is None,
+            lambda: self.following.stale_s,
+        )
+        self._kept: dict[str, Node] = {}
+        self._kept_at = -math.inf
         self._leads_until = 0.0
         self._was_leading = False
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._forget, name="bloomery-forget", daemon=True)
 
+    @property
+    def api(self) -> Bloomery:
+        """The connection to the cloud.
+
+        Raises:
+            ServiceUnavailable: it could not be made yet.
+        """
+        return self.cloud.api
+
     def start(self) -> None:
         """Ironic has been asked once, and everything is at work. Called in the event loop's thread."""
         self.feed.start()
+        if self._away is not None:
+            as_of, nodes = self.store.last_view()
+            self.following.show_former(View.of(nodes, as_of) if as_of else View(), self._away)
         self.following.start(self.store.seen_nodes())
-        self.following.wait_for_look(FIRST_LOOK_S)
+        if self._away is None:
+            self.following.wait_for_look(FIRST_LOOK_S)
         self.workers.start()
         self.sender.start()
         self._keeper.start()
@@ -94,9 +128,11 @@ class Service:
         self._stopping.set()
         self.feed.stop()
         self.sender.stop()
-        self.following.stop()
         self.workers.stop()
+        self.following.stop()
         try:
+            if self.following.failure is None and self._was_leading:
+                self._write_view()
             self.store.let_go(self.holder)
         except StoreUnavailable as problem:
             log.warning("leases run out by themselves: %s", problem)
@@ -133,6 +169,26 @@ class Service:
             return False
         self._leads_until = now + lease_s / 3
         return True
+
+    def _keep_view(self) -> None:
+        """What Ironic shows is kept now and then, so that whoever starts while it is away has something to show."""
+        now = time.monotonic()
+        if now - self._kept_at < KEEP_VIEW_EVERY_S:
+            return
+        try:
+            if self._leads():
+                self._write_view()
+                self._kept_at = now
+        except StoreUnavailable as problem:
+            log.warning("what Ironic shows cannot be kept: %s", problem)
+
+    def _write_view(self) -> None:
+        view = self.following.view
+        now = {node.uuid: node for node in view.nodes}
+        new = {uuid: node for uuid, node in now.items() if self._kept.get(uuid) is not node}
+        gone = self._kept.keys() - now.keys()
+        self.store.keep_view(view.as_of, {**new, **dict.fromkeys(gone)}, whole=not self._kept)
+        self._kept = now
 
     def _forget(self) -> None:
         while not self._stopping.wait(FORGET_EVERY_S):

@@ -21,11 +21,13 @@ from statistics import median
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
     Result,
+    Table,
     and_,
     create_engine,
     delete,
@@ -48,12 +50,15 @@ from bloomery.doors.http.tables import (
     events,
     idempotency,
     leases,
+    looks,
     nodes,
     operations,
+    shown,
     versions,
     webhooks,
 )
 from bloomery.errors import InvalidRequest
+from bloomery.ironic import Node
 from bloomery.secret import Secret
 
 Row = Mapping[str, Any]
@@ -63,6 +68,9 @@ EXPECTED_FROM = 9
 """So many of the last operations of a kind say how long the next one will take."""
 _ORDER_OF_EVENTS = 0x0B100E44
 """PostgreSQL's lock under which events are numbered: nobody sees a number while a lower one is still to come."""
+
+_PART = 5000
+"""So many values are named in one statement; databases have their limits."""
 
 ACTIVE = ("queued", "running")
 ENDED = ("succeeded", "failed", "cancelled")
@@ -193,23 +201,24 @@ class Store:
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _ORDER_OF_EVENTS})
         at = self.now(connection)
         hooks = connection.execute(select(webhooks.c.id, webhooks.c.kinds)).all()
-        for one in happened:
-            row = {**asdict(one), "at": at}
-            number = connection.execute(insert(events).values(row).returning(events.c.number)).scalar_one()
-            due = [
-                {
-                    "webhook_id": hook.id,
-                    "event": {"number": number, **row},
-                    "event_number": number,
-                    "state": "due",
-                    "attempts": 0,
-                    "due_at": at,
-                }
-                for hook in hooks
-                if wants(hook.kinds, one.kind)
-            ]
-            if due:
-                connection.execute(insert(deliveries), due)
+        rows = [{**asdict(one), "at": at} for one in happened]
+        in_order = insert(events).returning(events.c.number, sort_by_parameter_order=True)
+        numbers = connection.execute(in_order, rows).scalars().all()
+        due = [
+            {
+                "webhook_id": hook.id,
+                "event": {"number": number, **row},
+                "event_number": number,
+                "state": "due",
+                "attempts": 0,
+                "due_at": at,
+            }
+            for number, row in zip(numbers, rows, strict=True)
+            for hook in hooks
+            if wants(hook.kinds, row["kind"])
+        ]
+        if due:
+            connection.execute(insert(deliveries), due)
 
     def tell(self, *happened: Event) -> None:
         """The events are in the log."""
@@ -285,13 +294,41 @@ class Store:
         """The events are in the log, and what was seen of the nodes, None for those that are gone, with them."""
         with self.writing() as connection:
             self.record(connection, happened)
-            if seen:
-                connection.execute(delete(nodes).where(nodes.c.uuid.in_(list(seen))))
-                rows = [{"uuid": uuid, "seen": dict(now)} for uuid, now in seen.items() if now is not None]
-                if rows:
-                    connection.execute(insert(nodes), rows)
+            _replace(
+                connection,
+                nodes,
+                {uuid: {"seen": dict(now)} if now is not None else None for uuid, now in seen.items()},
+            )
         if happened:
             self.on_events()
+
+    # What Ironic showed last
+
+    def keep_view(self, as_of: float, changed: Mapping[str, Node | None], *, whole: bool) -> None:
+        """The nodes are kept as Ironic showed them.
+
+        Args:
+            as_of: when it showed them all, in seconds since 1970.
+            changed: those that have changed since they were kept, by UUID; None: gone.
+            whole: whether these are all nodes, and whatever else was kept is no more.
+        """
+        rows = {
+            uuid: {"node": msgspec.json.encode(node).decode()} if node is not None else None
+            for uuid, node in changed.items()
+        }
+        with self.writing() as connection:
+            if whole:
+                connection.execute(delete(shown))
+            _replace(connection, shown, rows)
+            connection.execute(delete(looks))
+            connection.execute(insert(looks).values(as_of=as_of))
+
+    def last_view(self) -> tuple[float, list[Node]]:
+        """When Ironic was last seen, in seconds since 1970, and the nodes as it showed them then; 0 if it never was."""
+        with self.reading() as connection:
+            as_of = connection.execute(select(looks.c.as_of)).scalar()
+            kept = connection.execute(select(shown.c.node)).scalars().all() if as_of else []
+        return float(as_of or 0.0), [msgspec.json.decode(text, type=Node) for text in kept]
 
     # Operations
 
@@ -610,6 +647,18 @@ class Store:
             known = select(operations.c.id)
             connection.execute(delete(idempotency).where(idempotency.c.operation_id.not_in(known)))
         return gone
+
+
+def _replace(connection: Connection, table: Table, rows: Mapping[str, Mapping[str, Any] | None]) -> None:
+    """The table has these rows, by UUID, in place of those of the same UUID; None: no row."""
+    # review: bounded by what was given, in parts that every database takes
+    uuids = list(rows)
+    for begin in range(0, len(uuids), _PART):
+        part = uuids[begin : begin + _PART]
+        connection.execute(delete(table).where(table.c.uuid.in_(part)))
+        new = [{"uuid": uuid, **row} for uuid in part if (row := rows[uuid]) is not None]
+        if new:
+            connection.execute(insert(table), new)
 
 
 def _rows(result: Result[Any]) -> list[Row]:

@@ -71,6 +71,17 @@ nodes = Table(
 )
 """Of each node, what the last event told of it: what has changed since is news, also after a restart."""
 
+shown = Table(
+    "shown",
+    metadata,
+    Column("uuid", String(64), primary_key=True),
+    Column("node", Text, nullable=False),
+)
+"""Each node as Ironic showed it last, for a start while Ironic is away."""
+
+looks = Table("looks", metadata, Column("as_of", Float, primary_key=True, autoincrement=False))
+"""When Ironic showed them: one row, or none."""
+
 operations = _numbered(
     "operations",
     Column("id", String(64), nullable=False, unique=True),
@@ -164,7 +175,12 @@ leases = Table(
 
 Migration = Callable[[Connection], None]
 
-MIGRATIONS: Sequence[Migration] = ()
+
+def _keep_views(connection: Connection) -> None:
+    metadata.create_all(connection, tables=[shown, looks])
+
+
+MIGRATIONS: Sequence[Migration] = (_keep_views,)
 """What makes tables of version 1 those of version 2, and so on. New logs get today's tables at once."""
 
 

@@ -1,12 +1,15 @@
-"""The services behind this one: each of our requests to them carries the id of its caller's, and is measured."""
+"""The services behind this one: found when they can be; each of our requests to them carries its caller's id, and is measured."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from bloomery.doors.http.context import request_id_now
 from bloomery.doors.http.metrics import Metrics
+from bloomery.errors import BloomeryError, ServiceUnavailable
 from bloomery.glance import Glance
 from bloomery.ironic import Ironic
 from bloomery.library import Bloomery
@@ -14,6 +17,56 @@ from bloomery.neutron import Neutron
 from bloomery.rest.failures import RequestFailure
 from bloomery.rest.transport import Detour, Reply, Request, Transport
 from bloomery.watch import Watch
+
+Connect = Callable[[], Bloomery]
+"""Makes a connection, or raises one of our errors."""
+
+
+class Cloud:
+    """The connection to the cloud. A service starts while Ironic is away, too, and has it when Ironic is back.
+
+    Args:
+        connect: makes it.
+        metrics: measure what is asked over it.
+    """
+
+    def __init__(self, connect: Connect, metrics: Metrics) -> None:
+        self._connect = connect
+        self._metrics = metrics
+        self._api: Bloomery | None = None
+        self._failure: BloomeryError = ServiceUnavailable("Ironic has not been asked yet")
+        self._connecting = threading.Lock()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has been made; whether Ironic answers now is another question."""
+        return self._api is not None
+
+    @property
+    def api(self) -> Bloomery:
+        """The connection.
+
+        Raises:
+            ServiceUnavailable: it could not be made yet.
+        """
+        if self._api is None:
+            raise self._failure.with_traceback(None)
+        return self._api
+
+    def connect(self) -> Bloomery:
+        """The connection, made now if there is none yet.
+
+        Raises:
+            BloomeryError: it cannot be made.
+        """
+        with self._connecting:
+            if self._api is None:
+                try:
+                    self._api = watched(self._connect(), self._metrics)
+                except BloomeryError as problem:
+                    self._failure = problem
+                    raise
+            return self._api
 
 
 class _Watched(Detour):

@@ -23,10 +23,10 @@ from bloomery.doors.http.following import Following
 from bloomery.doors.http.metrics import Metrics
 from bloomery.doors.http.problems import Refusal, StoreUnavailable, of_a_bug, problem_of, refusal_of
 from bloomery.doors.http.store import ACTIVE, Event, Row, Store
+from bloomery.doors.http.upstream import Cloud
 from bloomery.doors.http.verbs import VERBS, Order, Way, kept
 from bloomery.errors import BloomeryError, NoNodeFits, OperationCancelled
 from bloomery.ironic import Node
-from bloomery.library import Bloomery
 from bloomery.operations.run import Progress
 from bloomery.plain import logger
 
@@ -67,7 +67,7 @@ class Workers:
     """Those who carry operations out.
 
     Args:
-        api: what with.
+        cloud: what with.
         store: the log.
         following: shows what became of a node.
         metrics: counts.
@@ -78,7 +78,7 @@ class Workers:
 
     def __init__(
         self,
-        api: Bloomery,
+        cloud: Cloud,
         store: Store,
         following: Following,
         metrics: Metrics,
@@ -87,7 +87,7 @@ class Workers:
         at_once: int,
         lease_s: float,
     ) -> None:
-        self.api = api
+        self.cloud = cloud
         self.store = store
         self.following = following
         self.metrics = metrics
@@ -109,6 +109,7 @@ class Workers:
     def stop(self) -> None:
         """Nothing new is begun. What is under way goes on until the process ends, and afterwards elsewhere."""
         self._stopping.set()
+        self.following.rouse()
         if self._keeper.is_alive():
             self._keeper.join()
         with self._lock:
@@ -278,6 +279,8 @@ class Workers:
     # One operation
 
     def _carry_out(self, job: _Job) -> None:
+        if job.is_taken_over and not self.following.wait_for_ironic(self._stopping.is_set):
+            return  # whoever has it next goes on from what Ironic shows then
         verb = VERBS[job.order.verb]
         job.began_at = job.now() if job.row["started_at"] is None else job.row["started_at"]
         call = verb.go_on if job.is_begun else verb.call
@@ -301,7 +304,7 @@ class Workers:
                 raise _broken_off("whether it had been carried out cannot be told")
             way = Way(cancellation=job.cancellation, on_progress=lambda progress: self._progressed(job, progress))
             with self.metrics.operation(job.order.verb):
-                result = call(self.api, job.order, way)
+                result = call(self.cloud.api, job.order, way)
         except OperationCancelled as cancelled:
             state, problem = "cancelled", problem_of(cancelled)
         except NoNodeFits as failure:
