@@ -141,7 +141,39 @@ class RequestError(BloomeryError):
 
 
 class InvalidRequest(RequestError, ValueError):
-    """A value is no such thing, or two of them do not go together."""
+    """A value is no such thing, or two of them do not go together.
+
+    Attributes:
+        field: which value, as the request names it: `name`, `image.checksum`, `nics.0.fixed_ip`; None where that is not
+            one value of a request.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        reason: str | None = None,
+        advice: str | None = None,
+        node_uuid: str | None = None,
+        operation: str | None = None,
+        step: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            reason=reason,
+            advice=advice,
+            node_uuid=node_uuid,
+            operation=operation,
+            step=step,
+            request_id=request_id,
+        )
+        self.field = field
+
+    def part_of(self, name: str) -> None:
+        """The value is one of that part of the request."""
+        self.field = name if self.field is None else f"{name}.{self.field}"
 
 
 class NotSupported(RequestError):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from bloomery import errors
-from bloomery.doors.http.access import Principal, Role, without_addresses
-from bloomery.doors.http.problems import STATUSES, problem_of, status_of
+from bloomery.doors.http.access import NOBODY, Principal, Role
+from bloomery.doors.http.problems import STATUSES, problem_of, shown_problem, status_of
 from bloomery.errors import BloomeryError
 from doors_http.http_site import DEPLOY, Site
 
@@ -51,20 +51,40 @@ def test_what_is_left_and_why_nodes_do_not_fit_is_in_the_problem() -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("redfish at https://10.1.2.3/redfish/v1 failed", "redfish at (hidden) failed"),
-        ("no answer from 10.1.2.3:443 in time", "no answer from (hidden):443 in time"),
-        ("ipmi://admin:secret@bmc-7 is down", "(hidden) is down"),
-        ("[fd00::12]:443 refused", "(hidden):443 refused"),
-        ("no route to fe80::1%eth0", "no route to (hidden)"),
+        ("redfish at https://10.1.2.3/redfish/v1 failed", "redfish at (address) failed"),
+        ("no answer from 10.1.2.3:443 in time", "no answer from (address) in time"),
+        ("bmc-7.oob.example.org is down", "(address) is down"),
         ("step deploy.write_image failed: checksum", "step deploy.write_image failed: checksum"),
         ("at 12:30:45 the agent was lost", "at 12:30:45 the agent was lost"),
+        ("req-00000000-1111-2222-3333-444444444444", "req-00000000-1111-2222-3333-444444444444"),
+        ("00000000-1111-2222-3333-444444444444", "00000000-1111-2222-3333-444444444444"),
+        ("it carries 00000000-1111-2222-3333-444444444444", "it carries …"),
     ],
 )
-def test_addresses_are_hidden_from_tenants_and_nothing_else_is(text: str, shown: str) -> None:
-    assert without_addresses(text) == shown
-    member = Principal(name="m", role=Role.MEMBER, project_id="p")
-    assert member.shown({"detail": [text]}) == {"detail": [shown]}
+def test_places_are_hidden_from_tenants_and_nothing_else_is(text: str, shown: str) -> None:
+    assert MEMBER.shown({"detail": [text]}) == {"detail": [shown]}
     assert Principal(name="a", role=Role.ADMIN).shown(text) == text
+
+
+@pytest.mark.parametrize("kind", sorted({*tree(BloomeryError)}, key=str))
+def test_of_no_error_does_a_tenant_learn_where_anything_is(kind: type[BloomeryError]) -> None:
+    inside = "conductor-3.example.org said https://198.51.100.7/redfish failed"
+    problem = shown_problem(problem_of(kind("it failed", reason=inside, advice=f"Look at {inside}")), MEMBER)
+    if not issubclass(kind, errors.RequestError) or kind is errors.NoNodeFits:  # those are about what he asked for
+        assert "198.51.100.7" not in problem["detail"]
+        assert "conductor-3" not in problem["detail"]
+    assert "198.51.100.7" not in str(problem.get("advice"))
+    assert "for_users" not in problem
+
+
+def test_whoever_sees_everything_is_told_everything_and_a_tenant_his_part() -> None:
+    problem = problem_of(errors.NodeClaimed("node node-7 carries instance 00000000-1111-2222-3333-444444444444"))
+    assert "node-7" in shown_problem(problem, NOBODY)["detail"]
+    assert shown_problem(problem, MEMBER)["detail"] == "the node belongs to another instance"
+    assert "for_users" not in shown_problem(problem, NOBODY)
+
+
+MEMBER = Principal(name="m", role=Role.MEMBER, project_id="p")
 
 
 def test_what_is_not_there_answers_404_with_what_to_do(site: Site) -> None:
@@ -90,14 +110,20 @@ def test_a_wrong_value_is_named_and_not_repeated(site: Site) -> None:
 
 
 def test_values_that_do_not_go_together_are_refused_before_anything_is_accepted(site: Site) -> None:
-    for body, word in (
-        ({**DEPLOY, "wanted": {}}, "neither a node nor a resource class"),
-        ({**DEPLOY, "image": {"source": "http://127.0.0.1/x.raw"}}, "no checksum"),
-        ({**DEPLOY, "nics": [{"network": "a", "vif": "b"}]}, "network and vif"),
-        ({**DEPLOY, "name": "not a host name"}, "instance name"),
-        ({**DEPLOY, "image": None}, "boot from"),
+    good, bad = {"network": "private"}, {"network": "a", "vif": "b"}
+    for body, word, where in (
+        ({**DEPLOY, "wanted": {}}, "neither a node nor a resource class", "wanted.resource_class"),
+        ({**DEPLOY, "image": {"source": "http://127.0.0.1/x.raw"}}, "no checksum", "image.checksum"),
+        ({**DEPLOY, "nics": [good, bad]}, "network and vif", "nics.1"),
+        ({**DEPLOY, "nics": [good, {**good, "fixed_ip": "x"}]}, "no address", "nics.1.fixed_ip"),
+        ({**DEPLOY, "name": "not a host name"}, "instance name", "name"),
+        ({**DEPLOY, "image": None}, "boot from", "image"),
+        ({**DEPLOY, "root_gib": 10}, "whole-disk image", "image"),
+        ({**DEPLOY, "guest": {"ssh_keys": ["no key"]}}, "key", "guest"),
     ):
-        assert word in site.problem(422, "POST", "/v1/instances", body)["detail"]
+        problem = site.problem(422, "POST", "/v1/instances", body)
+        assert word in problem["detail"]
+        assert problem["errors"] == [{"where": f"body.{where}", "why": problem["detail"]}]
     assert site.get("/v1/operations")["operations"] == []
 
 

@@ -78,7 +78,10 @@ class Image:
             line(source, "image")
             if checksum is not None:
                 raise InvalidRequest(
-                    f"image {source!r} takes no checksum", reason="Glance has it", advice="Leave it out"
+                    f"image {source!r} takes no checksum",
+                    field="checksum",
+                    reason="Glance has it",
+                    advice="Leave it out",
                 )
             return image
         _check_url(source, "image")
@@ -87,6 +90,7 @@ class Image:
                 return image
             raise InvalidRequest(
                 f"image {source} has no checksum",
+                field="checksum",
                 reason="without it Ironic writes nothing to a disk",
                 advice="Give sha256:<64 hexadecimal digits>, or the URL of a list such as SHA256SUMS",
             )
@@ -164,6 +168,7 @@ def _checksum(text: str) -> tuple[str, str]:
     if algo.lower() not in _HASHES or not is_hexadecimal or len(value) != _HASHES[algo.lower()]:
         raise InvalidRequest(
             f"{shown(text)} is no checksum",
+            field="checksum",
             reason="it is not the length of any hash that Ironic knows" if is_hexadecimal else "it is not hexadecimal",
             advice="sha256: and 64 hexadecimal digits would be one",
         )
@@ -204,6 +209,7 @@ class Nic:
         if self.vif is not None and (self.fixed_ip is not None or self.security_groups):
             raise InvalidRequest(
                 f"VIF {self.vif!r} exists already",
+                field="vif",
                 reason="its address and security groups are its own",
                 advice="Leave them out, or give a network instead of the VIF",
             )
@@ -212,7 +218,9 @@ class Nic:
                 ip_address(self.fixed_ip)
             except ValueError:
                 raise InvalidRequest(
-                    f"fixed IP {shown(self.fixed_ip)} is no address", advice="192.0.2.10 or 2001:db8::10 would be one"
+                    f"fixed IP {shown(self.fixed_ip)} is no address",
+                    field="fixed_ip",
+                    advice="192.0.2.10 or 2001:db8::10 would be one",
                 ) from None
 
     @property
@@ -246,7 +254,9 @@ class Volume:
         line(self.volume_id, "volume")
         line(self.volume_type, f"the type of volume {self.volume_id}")
         if self.boot_index < 0:
-            raise InvalidRequest(f"boot index {self.boot_index} is not allowed", advice="It counts from 0")
+            raise InvalidRequest(
+                f"boot index {self.boot_index} is not allowed", field="boot_index", advice="It counts from 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,57 +354,67 @@ class DeployRequest:
         if self.name is not None and not _INSTANCE_NAME.fullmatch(self.name):
             raise InvalidRequest(
                 f"{shown(self.name)} is no instance name",
+                field="name",
                 reason="it becomes the host name",
                 advice="Use letters, digits, '-' and '.', 253 at most, beginning and ending with a letter or digit",
             )
         if self.name is not None and _is_uuid(self.name):
             raise InvalidRequest(
-                f"{self.name!r} is a UUID", reason="a name must not be taken for one", advice="Choose a name"
+                f"{self.name!r} is a UUID",
+                field="name",
+                reason="a name must not be taken for one",
+                advice="Choose a name",
             )
         if self.instance_uuid is not None:
             canonical_uuid(self.instance_uuid, "the instance's UUID")
         if self.node is None and self.wanted.resource_class is None:
             raise InvalidRequest(
                 "the request names neither a node nor a resource class",
+                field="wanted.resource_class",
                 advice="Give one of them; `bloomery nodes` shows both",
             )
         if self.image is None and not any(volume.boot_index == 0 for volume in self.volumes):
-            raise InvalidRequest("there is nothing to boot from", advice="Give an image, or a volume with boot index 0")
+            raise InvalidRequest(
+                "there is nothing to boot from", field="image", advice="Give an image, or a volume with boot index 0"
+            )
         indexes = [volume.boot_index for volume in self.volumes]
         if len(set(indexes)) != len(indexes):
-            raise InvalidRequest("two volumes have the same boot index", advice="Give each its own")
+            raise InvalidRequest("two volumes have the same boot index", field="volumes", advice="Give each its own")
         for trait in self.wanted.traits:
             check_trait(trait)
         self._check_sizes()
         given = [nic.vif for nic in self.nics if nic.vif is not None]
         if len(set(given)) != len(given):
-            raise InvalidRequest("a VIF is named twice", advice="Name each VIF once")
+            raise InvalidRequest("a VIF is named twice", field="nics", advice="Name each VIF once")
         on = [nic.on for nic in self.nics if nic.on is not None]
         if len(set(on)) != len(on):
             raise InvalidRequest(
-                "two VIFs are to be on one NIC", advice="Give each VIF its own NIC, or let Ironic choose"
+                "two VIFs are to be on one NIC", field="nics", advice="Give each VIF its own NIC, or let Ironic choose"
             )
         for hint in self.root_device:
             if hint not in _ROOT_DEVICE_HINTS:
                 raise InvalidRequest(
                     f"{shown(hint)} is no root device hint",
+                    field="root_device",
                     advice=f"Ironic knows {', '.join(sorted(_ROOT_DEVICE_HINTS))}",
                 )
 
     def _check_sizes(self) -> None:
-        for what, size in (
-            ("root size", self.root_gib),
-            ("swap size", self.swap_mib),
-            ("ephemeral size", self.ephemeral_gib),
+        for what, name in (
+            ("root size", "root_gib"),
+            ("swap size", "swap_mib"),
+            ("ephemeral size", "ephemeral_gib"),
         ):
+            size = getattr(self, name)
             if size is not None and size <= 0:
                 raise InvalidRequest(
-                    f"{what} {size} is not allowed", advice="Give a whole number above 0, or leave it out"
+                    f"{what} {size} is not allowed", field=name, advice="Give a whole number above 0, or leave it out"
                 )
         partitions = any(size is not None for size in (self.root_gib, self.swap_mib, self.ephemeral_gib))
         if partitions and self.image is not None and self.image.is_url and not self.image.is_partition:
             raise InvalidRequest(
                 "a whole-disk image takes no sizes of partitions",
+                field="image",
                 reason="it brings its own partition table",
                 advice="Leave the sizes out, or give a partition image with kernel and ramdisk",
             )

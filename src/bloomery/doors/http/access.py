@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import ip_address
 from typing import Any
 
 from bloomery.ironic import Node
+from bloomery.plain import without_places
 
-_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>)\],]+", re.IGNORECASE)
-_LIKE_ADDRESS = re.compile(r"\[?([0-9a-f:.]{3,}[0-9a-f:])(%\w+)?\]?", re.IGNORECASE)
-HIDDEN = "(hidden)"
+_ID = re.compile(r"(req-)?([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})")
 
 
 class Role(IntEnum):
@@ -62,11 +60,14 @@ class Principal:
         return self.sees_all or self.project_id in (node.owner, node.lessee)
 
     def shown(self, value: Any) -> Any:
-        """The value as he may see it: addresses of BMCs and services stand in errors, and are operators' only."""
+        """The value as he may see it: texts of Ironic's have addresses and names in them that are operators' only.
+
+        An id alone is no text: where it stands, it is that of something of his.
+        """
         if self.sees_all:
             return value
         if isinstance(value, str):
-            return without_addresses(value)
+            return value if _ID.fullmatch(value) else without_places(value)
         if isinstance(value, dict):
             return {name: self.shown(part) for name, part in value.items()}
         if isinstance(value, list | tuple):
@@ -76,19 +77,3 @@ class Principal:
 
 NOBODY = Principal(name="anonymous", role=Role.ADMIN)
 """Whoever calls a service that asks nobody who he is."""
-
-
-def without_addresses(text: str) -> str:
-    """The text with every URL and every IP address hidden."""
-    return _LIKE_ADDRESS.sub(_hidden_if_address, _URL.sub(HIDDEN, text))
-
-
-def _hidden_if_address(found: re.Match[str]) -> str:
-    words, port = found[1], ""
-    if words.count(":") == 1:
-        words, _, port = words.partition(":")
-    try:
-        ip_address(words)
-    except ValueError:
-        return found[0]
-    return f"{HIDDEN}:{port}" if port else HIDDEN

@@ -14,9 +14,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
 from bloomery import errors
+from bloomery.doors.http.access import NOBODY, Principal
 from bloomery.doors.http.context import principal_of, request_id_now
 from bloomery.errors import BloomeryError
-from bloomery.plain import logger
+from bloomery.plain import logger, without_places
 
 log = logger(__name__)
 
@@ -143,7 +144,7 @@ def status_of(error: BloomeryError) -> int:
 
 
 def problem_of(error: BloomeryError) -> dict[str, Any]:
-    """The error as a problem, for whoever may see all of it."""
+    """The error as a problem, as the log keeps it; `shown_problem` makes of it what somebody may see."""
     detail = error.message + (f": {error.reason.rstrip('.')}" if error.reason else "")
     found: dict[str, Any] = {
         **_head(status_of(error), type(error).__name__, detail, error.advice),
@@ -156,7 +157,34 @@ def problem_of(error: BloomeryError) -> dict[str, Any]:
         found["refusals"] = {node: list(reasons) for node, reasons in error.refusals.items()}
     if isinstance(error, errors.RollbackIncomplete):
         found["left"] = list(error.left)
+    if isinstance(error, errors.InvalidRequest) and error.field is not None:
+        found["errors"] = [{"where": f"body.{error.field}", "why": detail}]
+    found[FOR_USERS] = _told_users(error, detail)
     return {name: value for name, value in found.items() if value is not None}
+
+
+FOR_USERS = "for_users"
+"""Where a problem, as the log keeps it, has what whoever acts for one project is told in place of its detail."""
+
+
+def _told_users(error: BloomeryError, detail: str) -> str:
+    if isinstance(error, errors.RequestError) and not isinstance(error, errors.NoNodeFits):
+        return detail  # it is about what he asked for, in words made here
+    if isinstance(error, errors.NotFound):
+        return without_places(error.message)
+    return error.told_users
+
+
+def shown_problem(problem: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
+    """The problem as the principal may see it: who acts for one project is told nothing of places, others and the inside."""
+    found = {name: value for name, value in problem.items() if name != FOR_USERS}
+    if principal.sees_all:
+        return found
+    found["detail"] = problem.get(FOR_USERS) or without_places(str(problem["detail"]))
+    for name in ("advice", "left", "refusals"):
+        if name in found:
+            found[name] = principal.shown(found[name])
+    return found
 
 
 def _head(status: int, title: str, detail: str, advice: str | None) -> dict[str, Any]:
@@ -197,12 +225,7 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     @app.exception_handler(BloomeryError)
     def of_ours(request: Request, error: BloomeryError) -> JSONResponse:
         headers = {"Retry-After": str(RETRY_AFTER_S)} if error.retryable else {}
-        principal = principal_of(request)
-        problem = problem_of(error)
-        # What is wrong with a request is said in its own words; what services say may name BMCs.
-        if principal is not None and not isinstance(error, errors.RequestError):
-            problem = principal.shown(problem)
-        return _answer(problem, headers)
+        return _answer(shown_problem(problem_of(error), principal_of(request) or NOBODY), headers)
 
     @app.exception_handler(Refusal)
     def of_the_service(_request: Request, refusal: Refusal) -> JSONResponse:

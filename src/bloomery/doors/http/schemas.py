@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 from pydantic import Secret as Hidden
 
+from bloomery.errors import InvalidRequest
 from bloomery.fleet import Wanted
 from bloomery.operations.instances import Manager
 from bloomery.operations.rebuild import RebuildRequest
@@ -39,6 +41,18 @@ class Row(BaseModel):
 
 
 # Deploying
+
+
+P = TypeVar("P")
+
+
+def _part(name: str, make: Callable[[], P]) -> P:
+    """The part of a request as the core has it; what is wrong with it is said to be wrong there."""
+    try:
+        return make()
+    except InvalidRequest as problem:
+        problem.part_of(name)
+        raise
 
 
 class ImageBody(Given):
@@ -243,13 +257,13 @@ class DeployBody(Given):
             InvalidRequest: a value is no such thing, or two of them do not go together.
         """
         return DeployRequest(
-            image=self.image.to_core() if self.image is not None else None,
+            image=_part("image", self.image.to_core) if self.image is not None else None,
             name=self.name,
             node=self.node,
-            wanted=self.wanted.to_core(),
-            nics=tuple(nic.to_core() for nic in self.nics),
-            volumes=tuple(volume.to_core() for volume in self.volumes),
-            guest=self.guest.to_core(),
+            wanted=_part("wanted", self.wanted.to_core),
+            nics=tuple(_part(f"nics.{number}", nic.to_core) for number, nic in enumerate(self.nics)),
+            volumes=tuple(_part(f"volumes.{number}", volume.to_core) for number, volume in enumerate(self.volumes)),
+            guest=_part("guest", self.guest.to_core),
             root_gib=self.root_gib,
             swap_mib=self.swap_mib,
             ephemeral_gib=self.ephemeral_gib,
@@ -294,8 +308,8 @@ class RebuildBody(Timed):
     def to_core(self) -> RebuildRequest:
         """The request."""
         return RebuildRequest(
-            image=self.image.to_core() if self.image is not None else None,
-            guest=self.guest.to_core() if self.guest is not None else None,
+            image=_part("image", self.image.to_core) if self.image is not None else None,
+            guest=_part("guest", self.guest.to_core) if self.guest is not None else None,
             preserve_ephemeral=self.preserve_ephemeral,
             deploy_steps=tuple(step.model_dump() for step in self.deploy_steps),
         )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bloomery.doors.http.access import Principal
+from bloomery.doors.http.problems import FOR_USERS, shown_problem
 from bloomery.doors.http.store import Row
 from bloomery.fleet import Wanted, why_not
 from bloomery.ironic import Node, Port, PortGroup
@@ -136,7 +137,7 @@ def operation_row(row: Row, principal: Principal) -> dict[str, Any]:
             }
             for step in row["steps"]
         ],
-        "problem": principal.shown(row["problem"]),
+        "problem": shown_problem(row["problem"], principal) if row["problem"] is not None else None,
         # review: no password, but the place for a rescue's, which only its first answer fills
         "password": None,
     }
@@ -150,11 +151,16 @@ _OF_OPERATION = (
 
 def event_row(row: Row, principal: Principal) -> dict[str, Any]:
     """The event."""
-    data = row["data"]
+    data = {name: value for name, value in row["data"].items() if name != FOR_USERS}
     if not principal.sees_all:
-        data = {name: principal.shown(value) for name, value in data.items()}
+        data = {name: value if name in _NAMES else principal.shown(value) for name, value in data.items()}
+        if FOR_USERS in row["data"]:
+            data["detail"] = row["data"][FOR_USERS]
     return {**{name: row[name] for name in _OF_EVENT}, "at": moment(row["at"]), "data": data}
 
+
+_NAMES = ("instance_name", "kind", "title", "step", "state")
+"""What an event says of what is its reader's own, or in words of a fixed list."""
 
 _OF_EVENT = (
     "number", "kind", "node_uuid", "node_name", "instance_uuid", "operation_id", "actor", "request_id",

@@ -21,7 +21,7 @@ from bloomery.doors.http.access import Principal
 from bloomery.doors.http.context import on_behalf_of
 from bloomery.doors.http.following import Following
 from bloomery.doors.http.metrics import Metrics
-from bloomery.doors.http.problems import Refusal, StoreUnavailable, of_a_bug, problem_of, refusal_of
+from bloomery.doors.http.problems import FOR_USERS, Refusal, StoreUnavailable, of_a_bug, problem_of, refusal_of
 from bloomery.doors.http.store import ACTIVE, Event, Row, Store
 from bloomery.doors.http.upstream import Cloud
 from bloomery.doors.http.verbs import VERBS, Order, Way, kept
@@ -349,7 +349,8 @@ class Workers:
         }
         data: dict[str, Any] = {"took_s": took_s}
         if problem is not None:
-            data |= {"title": problem["title"], "detail": problem["detail"], "advice": problem.get("advice")}
+            names = ("title", "detail", "advice", FOR_USERS)
+            data |= {name: problem[name] for name in names if name in problem}
         self.metrics.ended(job.order.verb, state, took_s)
         event = self._event(job, f"operation.{state}", **data)
         self._written(lambda: self.store.set_operation(job.id, self.holder, values, event))
