@@ -7,7 +7,7 @@ PY := .venv/bin/python
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help demo demo-nova test test-nova test-matrix test-faults test-crashes lint types security-review fuzz docs bench lock clean lab-installed all-installed test-races soak pictures
+.PHONY: help demo demo-nova test test-nova test-matrix test-faults test-crashes lint types security-review fuzz docs bench bench-service lock clean lab-installed all-installed test-races soak pictures
 
 help:
 	@echo "Bloomery: make TARGET [PYTHON=python3.12]"
@@ -65,6 +65,9 @@ pictures: all-installed ## the pictures of the web page in docs/assets/, made by
 
 bench: all-installed ## measure beside openstacksdk, metalsmith and Nova's driver, into benchmarks/results/ and docs/performance.md
 	@$(PY) -m benchmarks.run
+
+bench-service: all-installed ## the HTTP service under load, into benchmarks/results/ and docs/performance.md; needs `hey`
+	@$(PY) -m benchmarks.serving
 
 lock: ## resolve every dependency again into requirements/lock.txt (needs uv and a network)
 	@tools/lock.sh

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from bloomery.lab import Kind, Lab, Options, running
 
@@ -15,6 +16,9 @@ from bloomery.lab import Kind, Lab, Options, running
 os.environ.setdefault("BLOOMERY_LAB_CACHE", str(Path(__file__).parent.parent / ".cache" / "lab"))
 # Chosen here, where the process that starts the workers comes by first: all of them have to draw the same tests.
 os.environ.setdefault("BLOOMERY_SEED", str(random.SystemRandom().randrange(1_000_000)))
+# How long an example takes says how busy the machine is, and nothing else.
+settings.register_profile("bloomery", deadline=None)
+settings.load_profile("bloomery")
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1.adapter import Adapter
 from keystoneauth1.session import Session
 
+from bloomery.checkup import Check, checkup
 from bloomery.deadline import USUAL, Cancellation, Deadline, Patience
 from bloomery.errors import BloomeryError, InvalidRequest, ServiceUnavailable
 from bloomery.fleet import Fleet, Wanted, why_not
@@ -371,6 +372,10 @@ class Bloomery:
         """
         options = _options(timeout_s, cancellation, on_progress)
         return list(recover.recover_all(self.services, options, older_than_s=older_than_s))
+
+    def checkup(self) -> list[Check]:
+        """Is everything there that an instance needs, and what to do where it is not. Changes nothing."""
+        return list(checkup(self.services))
 
     def leaks(self) -> Survey:
         """What seems to be left of instances and operations that are gone, and what proves it. Changes nothing."""

@@ -259,7 +259,7 @@ def test_the_command_works_through_a_service(
     run("destroy", "web-1", "--yes")
     code, _, err = command(monkeypatch, capsys, "show", "web-1")
     assert (code, "no instance" in err) == (3, True)
-    code, _, err = command(monkeypatch, capsys, "doctor")
+    code, _, err = command(monkeypatch, capsys, "janitor", "--once")
     assert code == 11, err
 
 

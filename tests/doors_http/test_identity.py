@@ -317,6 +317,21 @@ def test_the_audit_says_who_did_what_and_who_was_turned_away(shared: Site) -> No
     assert "password" not in str(calls)
 
 
+def test_every_read_is_in_the_audit_too_and_apart_from_what_changes_something(shared: Site) -> None:
+    asked = caller(shared, "rita").ask("GET", "/v1/instances?limit=7").headers["X-OpenStack-Request-ID"]
+    root = caller(shared, "root")
+
+    def reads() -> dict[str, Any]:
+        return {call["request_id"]: call for call in root.get("/v1/audit/reads?actor=rita")["calls"]}
+
+    root.wait_for(lambda: asked in reads())
+    read = reads()[asked]
+    assert (read["actor"], read["project_id"], read["method"], read["path"]) == ("rita", OURS, "GET", "/v1/instances")
+    assert read["status"] == 200
+    assert asked not in {call["request_id"] for call in root.get("/v1/audit?limit=1000")["calls"]}
+    caller(shared, "alice").problem(403, "GET", "/v1/audit/reads")
+
+
 def test_two_callers_may_use_the_same_idempotency_key(shared: Site) -> None:
     alice, bob = caller(shared, "alice"), caller(shared, "bob")
     first = alice.begun("POST", "/v1/instances/ours-web/power", {"target": "on"}, Idempotency_Key="same")

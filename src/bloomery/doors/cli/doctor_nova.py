@@ -14,7 +14,7 @@ import typer
 from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1.adapter import Adapter
 
-from bloomery.doors.cli.checks import (
+from bloomery.checkup import (
     Check,
     Verdict,
     access,
@@ -23,10 +23,10 @@ from bloomery.doors.cli.checks import (
     listed,
     many,
     not_connected,
-    print_checks,
     tried,
     version,
 )
+from bloomery.doors.cli.checks import print_checks
 from bloomery.doors.cli.exit_codes import NOT_WELL
 from bloomery.doors.cli.nova_conf import NovaConf, adapter_of_environment
 from bloomery.doors.cli.output import Shape, fields_of, note, print_rows

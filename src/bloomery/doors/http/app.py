@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
 from bloomery import __version__
-from bloomery.doors.http import catalogue, console_routes, instances, log_routes, nodes, problems
+from bloomery.doors.http import catalogue, console_routes, instances, log_routes, nodes, problems, upkeep
 from bloomery.doors.http.edge import Edge
 from bloomery.doors.http.problems import Problem
 from bloomery.doors.http.service import Service
@@ -63,7 +63,7 @@ def bare_app(lifespan: Any = None) -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    routers = [part.router for part in (catalogue, instances, console_routes, nodes, log_routes)]
+    routers = [part.router for part in (catalogue, instances, console_routes, nodes, log_routes, upkeep)]
     for router in routers:
         app.include_router(router)
     problems.install(app, [route for router in routers for route in router.routes])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, NoReturn, cast
@@ -21,6 +22,7 @@ import requests
 import urllib3
 
 from bloomery import errors
+from bloomery.checkup import Check, Verdict
 from bloomery.deadline import Cancellation, Deadline
 from bloomery.errors import (
     AccessDenied,
@@ -33,6 +35,9 @@ from bloomery.errors import (
 from bloomery.fleet import Fleet
 from bloomery.ironic import Ironic, Node, Port, PortGroup, Validation, VolumeTarget
 from bloomery.ironic.models import MARK, FirmwareComponent, HistoryEvent
+from bloomery.janitor import Kind as LeakKind
+from bloomery.janitor import Leak, Outcome, Survey
+from bloomery.janitor import Verdict as LeakVerdict
 from bloomery.library import DEPLOY_TIMEOUT_S, POWER_TIMEOUT_S, QUICK_TIMEOUT_S, Bloomery
 from bloomery.neutron import Network, SecurityGroup
 from bloomery.operations.console import ConsoleAddress
@@ -43,6 +48,7 @@ from bloomery.operations.rescue import new_password
 from bloomery.operations.run import OnProgress, Progress, Services, ignore
 from bloomery.operations.vifs import PluggedVif
 from bloomery.operations.volumes import Connector
+from bloomery.rehearsal import RehearsalOver, RehearsedCall
 from bloomery.secret import Secret
 
 ANSWER_TIMEOUT_S = 60.0
@@ -344,6 +350,51 @@ class ServiceClient(Bloomery):
             wait=wait,
         )
 
+    @contextmanager
+    def rehearsal(self) -> Iterator[tuple[Bloomery, Sequence[RehearsedCall]]]:
+        """As the library's."""
+        calls: list[RehearsedCall] = []
+        with suppress(RehearsalOver):
+            yield _Rehearsing(self.url, self._session, calls), calls
+
+    def checkup(self) -> list[Check]:
+        """As the library's, of the service's cloud."""
+        rows = self._ask("GET", "/v1/checkup")["checks"]
+        return [Check(**{**row, "verdict": Verdict(row["verdict"])}) for row in rows]
+
+    def leaks(self) -> Survey:
+        """As the library's, of the service's cloud."""
+        found = self._ask("GET", "/v1/leaks")
+        return Survey(leaks=tuple(map(_leak, found["leaks"])), blind=tuple(found["blind"]))
+
+    def mend(self, leak: Leak) -> Outcome:
+        """As the library's."""
+        done = self._ask("POST", "/v1/leaks/mend", asdict(leak))
+        problem = _error_of(done["problem"]) if done["problem"] is not None else None
+        return Outcome(leak, done["is_gone"], problem)
+
+    def recover(
+        self,
+        *,
+        older_than_s: float = 600.0,
+        timeout_s: float = DEPLOY_TIMEOUT_S,
+        cancellation: Cancellation | None = None,
+        on_progress: OnProgress = ignore,
+    ) -> list[tuple[str, BloomeryError | None]]:
+        """As the library's, of the service's cloud."""
+        done = self._carry_out(
+            "POST",
+            "/v1/recover",
+            {"older_than_s": older_than_s, "timeout_s": timeout_s},
+            timeout_s=timeout_s,
+            cancellation=cancellation,
+            on_progress=on_progress,
+        )
+        return [
+            (row["node"], _error_of(row["problem"]) if row["problem"] is not None else None)
+            for row in done["result"]["nodes"]
+        ]
+
     def adopt(self, instance: str, *, name: str | None = None, timeout_s: float = QUICK_TIMEOUT_S) -> Instance:
         """As the library's."""
         self._carry_out("POST", self._of(instance, "/adopt"), {"name": name}, timeout_s=timeout_s)
@@ -570,6 +621,32 @@ class ServiceClient(Bloomery):
         return [Network(**row) for row in self._ask("GET", "/v1/networks")["networks"]]
 
 
+class _Rehearsing(ServiceClient):
+    """The same service, asked what it would do."""
+
+    def __init__(self, url: str, session: requests.Session, calls: list[RehearsedCall]) -> None:
+        super().__init__(url, session)
+        self._calls = calls
+
+    def _carry_out(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float,  # noqa: ARG002
+        cancellation: Cancellation | None = None,  # noqa: ARG002
+        on_progress: OnProgress = ignore,  # noqa: ARG002
+        wait: bool = True,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        if not path.startswith("/v1/instances"):
+            raise NotSupported("a service does not rehearse this")
+        said = self._ask(method, path, body, {**(query or {}), "dry_run": "true"})
+        self._calls += [RehearsedCall(**row) for row in said["calls"]]
+        raise RehearsalOver
+
+
 class _Listed:
     """Nodes that have been read, for a fleet to read."""
 
@@ -725,6 +802,10 @@ _SAME = (
     "fault", "health", "reservation", "retired", "retired_reason", "protected", "driver", "resource_class", "traits",
     "owner", "lessee", "conductor_group", "shard", "boot_mode", "secure_boot",
 )  # fmt: skip
+
+
+def _leak(row: Mapping[str, Any]) -> Leak:
+    return Leak(**{**row, "kind": LeakKind(row["kind"]), "verdict": LeakVerdict(row["verdict"])})
 
 
 def _progress(operation: Mapping[str, Any]) -> Progress:

@@ -24,8 +24,8 @@ from bloomery.doors.http.access import Principal
 from bloomery.doors.http.following import Following
 from bloomery.doors.http.problems import Refusal, StoreUnavailable
 from bloomery.doors.http.store import Store
+from bloomery.doors.http.upstream import Cloud
 from bloomery.errors import BloomeryError
-from bloomery.library import Bloomery
 from bloomery.operations.console import ConsoleAddress
 from bloomery.plain import logger
 
@@ -276,14 +276,14 @@ class Consoles:
     """All lines on which somebody is.
 
     Args:
-        api: where consoles are asked for.
+        cloud: where consoles are asked for.
         following: the fleet.
         store: where replicas agree on which of them holds a line.
         holder: this replica.
     """
 
-    def __init__(self, api: Bloomery, following: Following, store: Store, *, holder: str) -> None:
-        self._api = api
+    def __init__(self, cloud: Cloud, following: Following, store: Store, *, holder: str) -> None:
+        self._cloud = cloud
         self._following = following
         self._store = store
         self._holder = holder
@@ -353,7 +353,7 @@ class Consoles:
             Refusal: it runs no more.
             BloomeryError: Ironic does not say.
         """
-        address = self._api.console(line.node_uuid)
+        address = self._cloud.api.console(line.node_uuid)
         if address is None:
             raise Refusal(409, "ConsoleOff", "the console was stopped")
         return address

@@ -194,7 +194,7 @@ class Edge:
         return await to_thread.run_sync(identity.principal, known, address, limiter=self._checking)
 
     async def _note(self, scope: Scope, answered: _Answered | _Handshake, request_id: str, took_s: float) -> None:
-        """The call is counted, logged, and, if it was to change something or was turned away, in the audit."""
+        """The call is counted, logged, and in the audit."""
         route = getattr(scope.get("route"), "path", "none")
         status = answered.status or 0
         self.service.metrics.request(scope["method"], route, status, took_s)
@@ -210,12 +210,13 @@ class Edge:
             "took_s": round(took_s, 4),
         }
         audit_log.info("%(method)s %(path)s %(status)s", call, extra={"call": call})
-        if scope["method"] in SAFE and status not in (401, 403, 429):
-            return
         if not scope["path"].startswith(GUARDED):
             return
+        if scope["method"] in SAFE and status not in (401, 403, 429):
+            self.service.audit.read(call)
+            return
         try:
-            await to_thread.run_sync(self.service.store.note_call, call)
+            await to_thread.run_sync(self.service.audit.change, call)
         except StoreUnavailable as problem:
             log.warning("a call is in no audit but this: %s (%s)", call, problem)
 

@@ -7,10 +7,11 @@ from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import uuid4
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import SecretStr
 from starlette.responses import Response
 
+from bloomery.deadline import Cancellation
 from bloomery.doors.http import schemas as s
 from bloomery.doors.http.access import Principal
 from bloomery.doors.http.answers import (
@@ -38,17 +39,37 @@ from bloomery.doors.http.bounds import check_image, deploy_within, group_within,
 from bloomery.doors.http.context import request_id_now
 from bloomery.doors.http.following import View
 from bloomery.doors.http.service import Service
-from bloomery.doors.http.verbs import Order
+from bloomery.doors.http.verbs import VERBS, Order, Way
 from bloomery.doors.http.views import instance_row, operation_row
-from bloomery.errors import InstanceNotFound, ServiceUnavailable
+from bloomery.errors import InstanceNotFound, NotSupported, ServiceUnavailable
 from bloomery.ironic import Node
+from bloomery.library import Bloomery
 from bloomery.operations.instances import Instance, Manager, find_to_destroy
 from bloomery.operations.rescue import new_password
+from bloomery.operations.run import ignore
 from bloomery.plain import logger
 
 log = logger(__name__)
 
 router = APIRouter(prefix="/v1/instances", tags=["instances"])
+
+
+async def _note_dry_run(
+    request: Request,
+    dry_run: Annotated[
+        bool, Query(description="Change nothing, and answer with what would be sent to Ironic and Neutron.")
+    ] = False,
+) -> None:
+    request.state.dry_run = dry_run
+
+
+CHANGES: dict[str, Any] = {
+    "status_code": 202,
+    "response_model": s.OperationRow,
+    "responses": {**WRITES, 200: {"model": s.Rehearsal, "description": "With `dry_run`: what would be done."}},
+    "dependencies": [Depends(_note_dry_run)],
+}
+"""What is said of every route that begins an operation."""
 
 Name = Annotated[
     str, s.Field(min_length=1, max_length=255, description="UUID or name of the instance, or of its node.")
@@ -114,12 +135,14 @@ def begin(
     name: str | None,
     extra: Mapping[str, Any] | None = None,
 ) -> Response:
-    """202, and the operation that was accepted, or that the key led to before.
+    """202, and the operation that was accepted, or that the key led to before; 200 and its rehearsal, if that is wanted.
 
     Raises:
         ServiceUnavailable: there is no connection to Ironic yet; nothing is accepted.
     """
-    _ = service.api  # raises
+    api = service.api
+    if getattr(request.state, "dry_run", False):
+        return answer(request, {"calls": _rehearsed(api, order, caller)})
     body = request.scope["state"]["body"]
     fingerprint = f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body.digest
     row, is_new = service.workers.accept(
@@ -137,6 +160,15 @@ def begin(
         headers["Idempotency-Replayed"] = "true"
     more = dict(extra or {}) if is_new else {}
     return answer(request, {**operation_row(row, caller), **more}, status=202, headers=headers, is_view=True)
+
+
+def _rehearsed(api: Bloomery, order: Order, caller: Principal) -> list[dict[str, Any]]:
+    """What the operation would send, as far as it goes without waiting."""
+    if not VERBS[order.verb].is_rehearsed:
+        raise NotSupported(f"there is no rehearsal of {order.verb!r}", advice="Leave dry_run out, or give false")
+    with api.rehearsal() as (dry, calls):
+        VERBS[order.verb].call(dry, order, Way(cancellation=Cancellation(), on_progress=ignore))
+    return [{**asdict(call), "body": caller.shown(call.body)} for call in calls]
 
 
 def ask(
@@ -266,7 +298,7 @@ def show_console(request: Request, service: TheService, caller: Reader, instance
 # Changed
 
 
-@router.post("", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.post("", **CHANGES)
 def deploy(
     request: Request, service: TheService, caller: Member, body: s.DeployBody, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -280,7 +312,7 @@ def deploy(
     return begin(request, service, caller, order, key=idempotency_key, node=None, name=body.name)
 
 
-@router.delete("/{instance}", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.delete("/{instance}", **CHANGES)
 def destroy(
     request: Request,
     service: TheService,
@@ -312,7 +344,7 @@ def destroy(
 _LOOK_S = 60.0
 
 
-@router.post("/{instance}/rebuild", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.post("/{instance}/rebuild", **CHANGES)
 def rebuild(
     request: Request,
     service: TheService,
@@ -330,7 +362,7 @@ def rebuild(
     return ask(request, service, caller, "rebuild", instance, body, key=idempotency_key, if_match=if_match)
 
 
-@router.post("/{instance}/rescue", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.post("/{instance}/rescue", **CHANGES)
 def rescue(
     request: Request,
     service: TheService,
@@ -347,7 +379,7 @@ def rescue(
     return ask(request, service, caller, "rescue", instance, body, key=idempotency_key, if_match=if_match, extra=extra)
 
 
-@router.post("/{instance}/unrescue", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.post("/{instance}/unrescue", **CHANGES)
 def unrescue(
     request: Request,
     service: TheService,
@@ -361,7 +393,7 @@ def unrescue(
     return ask(request, service, caller, "unrescue", instance, body, key=idempotency_key, if_match=if_match)
 
 
-@router.post("/{instance}/power", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.post("/{instance}/power", **CHANGES)
 def set_power(
     request: Request,
     service: TheService,
@@ -376,7 +408,7 @@ def set_power(
     return ask(request, service, caller, verb, instance, body, key=idempotency_key, if_match=if_match)
 
 
-@router.post("/{instance}/interfaces", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.post("/{instance}/interfaces", **CHANGES)
 def attach_interface(
     request: Request,
     service: TheService,
@@ -393,7 +425,7 @@ def attach_interface(
     return ask(request, service, caller, "attach interface", instance, body, key=idempotency_key, if_match=if_match)
 
 
-@router.delete("/{instance}/interfaces/{vif}", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.delete("/{instance}/interfaces/{vif}", **CHANGES)
 def detach_interface(
     request: Request,
     service: TheService,
@@ -410,7 +442,7 @@ def detach_interface(
     return ask(request, service, caller, "detach interface", instance, body, key=idempotency_key, if_match=if_match)
 
 
-@router.post("/{instance}/security-groups", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.post("/{instance}/security-groups", **CHANGES)
 def add_security_group(
     request: Request,
     service: TheService,
@@ -426,7 +458,7 @@ def add_security_group(
     return ask(request, service, caller, "add security group", instance, body, key=idempotency_key, if_match=if_match)
 
 
-@router.delete("/{instance}/security-groups/{group}", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.delete("/{instance}/security-groups/{group}", **CHANGES)
 def remove_security_group(
     request: Request,
     service: TheService,
@@ -443,7 +475,7 @@ def remove_security_group(
     return ask(request, service, caller, verb, instance, body, key=idempotency_key, if_match=if_match)
 
 
-@router.post("/{instance}/volumes", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.post("/{instance}/volumes", **CHANGES)
 def attach_volume(
     request: Request,
     service: TheService,
@@ -458,7 +490,7 @@ def attach_volume(
     return ask(request, service, caller, "attach volume", instance, body, key=idempotency_key, if_match=if_match)
 
 
-@router.delete("/{instance}/volumes/{volume_id}", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.delete("/{instance}/volumes/{volume_id}", **CHANGES)
 def detach_volume(
     request: Request,
     service: TheService,
@@ -473,7 +505,7 @@ def detach_volume(
     return ask(request, service, caller, "detach volume", instance, body, key=idempotency_key, if_match=if_match)
 
 
-@router.post("/{instance}/console", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.post("/{instance}/console", **CHANGES)
 def enable_console(
     request: Request,
     service: TheService,
@@ -487,7 +519,7 @@ def enable_console(
     return ask(request, service, caller, "enable console", instance, body, key=idempotency_key, if_match=if_match)
 
 
-@router.delete("/{instance}/console", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.delete("/{instance}/console", **CHANGES)
 def disable_console(
     request: Request,
     service: TheService,
@@ -502,7 +534,7 @@ def disable_console(
     return ask(request, service, caller, "disable console", instance, body, key=idempotency_key, if_match=if_match)
 
 
-@router.post("/{instance}/crash-dump", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.post("/{instance}/crash-dump", **CHANGES)
 def crash_dump(
     request: Request,
     service: TheService,
@@ -516,7 +548,7 @@ def crash_dump(
     return ask(request, service, caller, "crash dump", instance, body, key=idempotency_key, if_match=if_match)
 
 
-@router.post("/{instance}/adopt", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.post("/{instance}/adopt", **CHANGES)
 def adopt(
     request: Request,
     service: TheService,

@@ -205,7 +205,26 @@ def list_calls(
     marker: Marker = None,
 ) -> Response:
     """Who called what, the newest first: all that was to change something, and all that was turned away."""
-    found = service.store.calls(before=number_in(marker), limit=limit + 1, actor=actor)
+    return _calls(request, service, actor, limit, marker, of_reads=False)
+
+
+@router.get("/audit/reads", response_model=s.CallList, responses=READS, tags=["audit"])
+def list_reads(
+    request: Request,
+    service: TheService,
+    caller: Admin,  # noqa: ARG001
+    actor: Annotated[str | None, Query(max_length=255, description="Only this one's.")] = None,
+    limit: Limit = USUAL,
+    marker: Marker = None,
+) -> Response:
+    """Who read what, the newest first; it is written within some seconds."""
+    return _calls(request, service, actor, limit, marker, of_reads=True)
+
+
+def _calls(
+    request: Request, service: Service, actor: str | None, limit: int, marker: str | None, *, of_reads: bool
+) -> Response:
+    found = service.store.calls(before=number_in(marker), limit=limit + 1, actor=actor, of_reads=of_reads)
     rows = [call_row(row) for row in found[:limit]]
     return answer(request, {"calls": rows, "next": _next(request, found, limit)})
 

@@ -14,6 +14,9 @@ from pydantic import Secret as Hidden
 
 from bloomery.errors import InvalidRequest
 from bloomery.fleet import Wanted
+from bloomery.janitor import Kind as LeakKind
+from bloomery.janitor import Leak
+from bloomery.janitor import Verdict as LeakVerdict
 from bloomery.operations.instances import Manager
 from bloomery.operations.rebuild import RebuildRequest
 from bloomery.operations.request import DeployRequest, Guest, Image, Nic, Volume
@@ -875,6 +878,82 @@ class Me(BaseModel):
     name: str
     role: Literal["reader", "member", "admin"]
     project_id: str | None = Field(default=None, description="Null: everything is yours to see.")
+
+
+class RehearsedCallRow(BaseModel):
+    """A request that would have changed something."""
+
+    service: str = Field(description="`Ironic` or `Neutron`.")
+    method: str
+    path: str = Field(description="With the version, as that service knows it.")
+    body: Any = Field(default=None, description="What would have been sent; secrets are hidden.")
+
+
+class Rehearsal(BaseModel):
+    """What an operation would do, up to where it would wait."""
+
+    calls: list[RehearsedCallRow]
+
+
+class CheckRow(BaseModel):
+    """One thing looked at."""
+
+    check: str = Field(description="What.")
+    verdict: Literal["ok", "warn", "fail"] = Field(description="How it is.")
+    found: str = Field(description="What was seen.")
+    advice: str | None = Field(default=None, description="What to do, where something is to be done.")
+
+
+class CheckList(BaseModel):
+    """Everything looked at."""
+
+    checks: list[CheckRow]
+
+
+class LeakBody(Given):
+    """Something that seems to be left of an instance or operation that is gone, as `GET /v1/leaks` has it."""
+
+    kind: LeakKind = Field(description="Of which sort.", strict=False)
+    verdict: LeakVerdict = Field(description="What may be done about it.", strict=False)
+    name: str = Field(max_length=255, description="What a person calls it.")
+    id: Word = Field(description="Its UUID; of what stands on a node, the node's.")
+    node: str | None = Field(default=None, max_length=255, description="The node that it is on, by name.")
+    node_uuid: str | None = Field(default=None, max_length=64, description="That node.")
+    instance_uuid: str | None = Field(default=None, max_length=64, description="The instance.")
+    reason: str = Field(default="", max_length=4096, description="What proves it, or why nothing does.")
+    advice: str | None = Field(default=None, max_length=4096, description="What a person can do.")
+
+    def to_core(self) -> Leak:
+        """The leak."""
+        return Leak(**self.model_dump())
+
+
+class LeakList(BaseModel):
+    """What seems to be left."""
+
+    leaks: list[LeakBody]
+    blind: list[str] = Field(description="What could not be looked at, a clause each.")
+
+
+class MendOutcome(BaseModel):
+    """What became of it."""
+
+    is_gone: bool = Field(description="Whether it is there no more.")
+    problem: dict[str, Any] | None = Field(
+        default=None, description="What went wrong; null if nothing did, or if it was left alone for want of proof."
+    )
+
+
+class RecoverBody(Timed):
+    """What was left half done is to be finished or undone."""
+
+    older_than_s: float = Field(
+        default=600.0,
+        ge=0,
+        le=31_536_000,
+        allow_inf_nan=False,
+        description="What was begun more recently is left alone: its process may still be at it.",
+    )
 
 
 class About(BaseModel):

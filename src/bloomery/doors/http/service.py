@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import yaml
 
+from bloomery.doors.http.audit import Audit
 from bloomery.doors.http.consoles import Consoles
 from bloomery.doors.http.feed import Feed
 from bloomery.doors.http.following import Following, View
@@ -81,8 +82,9 @@ class Service:
             at_once=settings.at_once,
             lease_s=settings.lease_s,
         )
+        self.audit = Audit(self.store)
         self.feed = Feed(self.store)
-        self.consoles = Consoles(self.api, self.following, self.store, holder=self.holder)
+        self.consoles = Consoles(self.cloud, self.following, self.store, holder=self.holder)
         self.sender = Sender(self.store, self.metrics, holder=self.holder, allowed=settings.webhook_networks)
         self.metrics.show_fleet(
             lambda: self.following.view.nodes,
@@ -116,6 +118,7 @@ class Service:
             self.following.wait_for_look(FIRST_LOOK_S)
         self.workers.start()
         self.sender.start()
+        self.audit.start()
         self._keeper.start()
 
     def end_streams(self) -> None:
@@ -128,6 +131,7 @@ class Service:
         self._stopping.set()
         self.feed.stop()
         self.sender.stop()
+        self.audit.stop()
         self.workers.stop()
         self.following.stop()
         try:

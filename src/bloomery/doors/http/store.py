@@ -53,6 +53,7 @@ from bloomery.doors.http.tables import (
     looks,
     nodes,
     operations,
+    reads,
     shown,
     versions,
     webhooks,
@@ -522,15 +523,24 @@ class Store:
         with self.writing() as connection:
             connection.execute(insert(audit).values({**call, "at": self.now(connection)}))
 
-    def calls(self, *, before: int | None = None, limit: int, actor: str | None = None) -> list[Row]:
-        """The calls in the audit, the newest first."""
+    def note_reads(self, calls: Sequence[tuple[float, Mapping[str, Any]]]) -> None:
+        """The calls, each with the seconds since it was answered, are in the audit of reads."""
+        with self.writing() as connection:
+            now = self.now(connection)
+            connection.execute(insert(reads), [{**call, "at": round(now - since_s, 6)} for since_s, call in calls])
+
+    def calls(
+        self, *, before: int | None = None, limit: int, actor: str | None = None, of_reads: bool = False
+    ) -> list[Row]:
+        """The calls in the audit, or in that of reads, the newest first."""
+        table = reads if of_reads else audit
         where: list[ColumnElement[bool]] = []
         if before is not None:
-            where.append(audit.c.number < before)
+            where.append(table.c.number < before)
         if actor is not None:
-            where.append(audit.c.actor == actor)
+            where.append(table.c.actor == actor)
         with self.reading() as connection:
-            wanted = select(audit).where(*where).order_by(audit.c.number.desc()).limit(limit)
+            wanted = select(table).where(*where).order_by(table.c.number.desc()).limit(limit)
             return _rows(connection.execute(wanted))
 
     # Webhooks
@@ -636,6 +646,7 @@ class Store:
             for table, at, may_go in (
                 (events, events.c.at, true()),
                 (audit, audit.c.at, true()),
+                (reads, reads.c.at, true()),
                 (operations, operations.c.created_at, operations.c.state.in_(ENDED)),
                 (deliveries, deliveries.c.due_at, deliveries.c.state != "due"),
             ):

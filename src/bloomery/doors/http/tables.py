@@ -125,18 +125,27 @@ idempotency = Table(
     Column("at", Float, nullable=False),
 )
 
-audit = _numbered(
-    "audit",
-    Column("at", Float, nullable=False),
-    Column("actor", String(255), nullable=False),
-    Column("project_id", String(255)),
-    Column("address", String(64)),
-    Column("method", String(16), nullable=False),
-    Column("path", Text, nullable=False),
-    Column("status", Integer, nullable=False),
-    Column("request_id", String(64), nullable=False),
-    Column("took_s", Float, nullable=False),
-)
+
+def _calls(name: str) -> Table:
+    return _numbered(
+        name,
+        Column("at", Float, nullable=False),
+        Column("actor", String(255), nullable=False),
+        Column("project_id", String(255)),
+        Column("address", String(64)),
+        Column("method", String(16), nullable=False),
+        Column("path", Text, nullable=False),
+        Column("status", Integer, nullable=False),
+        Column("request_id", String(64), nullable=False),
+        Column("took_s", Float, nullable=False),
+    )
+
+
+audit = _calls("audit")
+"""Calls that were to change something, and those that were turned away."""
+
+reads = _calls("reads")
+"""All other calls: apart, so that their number does not drive out the former."""
 
 webhooks = Table(
     "webhooks",
@@ -180,7 +189,11 @@ def _keep_views(connection: Connection) -> None:
     metadata.create_all(connection, tables=[shown, looks])
 
 
-MIGRATIONS: Sequence[Migration] = (_keep_views,)
+def _keep_reads(connection: Connection) -> None:
+    metadata.create_all(connection, tables=[reads])
+
+
+MIGRATIONS: Sequence[Migration] = (_keep_views, _keep_reads)
 """What makes tables of version 1 those of version 2, and so on. New logs get today's tables at once."""
 
 

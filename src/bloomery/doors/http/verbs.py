@@ -13,6 +13,7 @@ from pydantic import Secret as Hidden
 
 from bloomery.deadline import Cancellation
 from bloomery.doors.http import schemas as s
+from bloomery.doors.http.problems import problem_of
 from bloomery.errors import NotFound
 from bloomery.library import Bloomery
 from bloomery.operations.instances import Instance
@@ -27,14 +28,21 @@ class Order:
     Attributes:
         verb: what.
         body: the request.
-        instance: the UUID of the instance.
+        instance: the UUID of the instance; None where it is about none.
         owner: the project that it is done for; None is nobody in particular.
     """
 
     verb: str
     body: s.Given
-    instance: str
+    instance: str | None
     owner: str | None = None
+
+    @property
+    def named(self) -> str:
+        """The UUID of the instance, for verbs that are about one."""
+        if self.instance is None:
+            raise TypeError(f"{self.verb} is about an instance")
+        return self.instance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +77,14 @@ class Verb:
         go_on: does the rest of one that was begun by a process that is no more; None where that cannot be told from what
             Ironic shows, so that the answer is "look".
         needs_instance: whether the instance has to be there before.
+        is_rehearsed: whether it can be asked what it would do.
     """
 
     body: type[s.Given]
     call: Call
     go_on: Call | None
     needs_instance: bool = True
+    is_rehearsed: bool = False
 
 
 def _result(instance: Instance | None) -> Result:
@@ -91,17 +101,17 @@ def _result(instance: Instance | None) -> Result:
 
 def _deploy(api: Bloomery, order: Order, way: Way) -> Result:
     body = _as(s.DeployBody, order)
-    request = body.to_core(instance_uuid=order.instance, owner=order.owner)
+    request = body.to_core(instance_uuid=order.named, owner=order.owner)
     return _result(api.deploy(request, keep_failed=body.keep_failed, **way.timed(order)))
 
 
 def _finish(api: Bloomery, order: Order, way: Way) -> Result:
-    return _result(api.finish(order.verb, order.instance, **way.timed(order)))
+    return _result(api.finish(order.verb, order.named, **way.timed(order)))
 
 
 def _destroy(api: Bloomery, order: Order, way: Way) -> Result:
     body = _as(s.DestroyBody, order)
-    api.destroy(order.instance, wait_for_cleaning=body.wait_for_cleaning, **way.timed(order))
+    api.destroy(order.named, wait_for_cleaning=body.wait_for_cleaning, **way.timed(order))
     return None
 
 
@@ -113,18 +123,18 @@ def _destroy_rest(api: Bloomery, order: Order, way: Way) -> Result:
 
 
 def _rebuild(api: Bloomery, order: Order, way: Way) -> Result:
-    return _result(api.rebuild(order.instance, _as(s.RebuildBody, order).to_core(), **way.timed(order)))
+    return _result(api.rebuild(order.named, _as(s.RebuildBody, order).to_core(), **way.timed(order)))
 
 
 def _rescue(api: Bloomery, order: Order, way: Way) -> Result:
     password = _as(s.RescueBody, order).password
     secret = Secret(password.get_secret_value()) if password is not None else None
-    api.rescue(order.instance, secret, **way.timed(order))
+    api.rescue(order.named, secret, **way.timed(order))
     return None
 
 
 def _unrescue(api: Bloomery, order: Order, way: Way) -> Result:
-    api.unrescue(order.instance, **way.timed(order))
+    api.unrescue(order.named, **way.timed(order))
     return None
 
 
@@ -132,47 +142,47 @@ def _power(api: Bloomery, order: Order, way: Way) -> Result:
     body = _as(s.PowerBody, order)
     match body.target:
         case s.PowerTarget.ON:
-            api.power_on(order.instance, **way.timed(order))
+            api.power_on(order.named, **way.timed(order))
         case s.PowerTarget.OFF:
-            api.power_off(order.instance, soft_s=body.soft_s, **way.timed(order))
+            api.power_off(order.named, soft_s=body.soft_s, **way.timed(order))
         case s.PowerTarget.REBOOT:
-            api.reboot(order.instance, soft_s=body.soft_s, **way.timed(order))
+            api.reboot(order.named, soft_s=body.soft_s, **way.timed(order))
     return None
 
 
 def _attach_interface(api: Bloomery, order: Order, _way: Way) -> Result:
-    return asdict(api.attach_interface(order.instance, _as(s.AttachInterfaceBody, order).to_core()))
+    return asdict(api.attach_interface(order.named, _as(s.AttachInterfaceBody, order).to_core()))
 
 
 def _detach_interface(api: Bloomery, order: Order, _way: Way) -> Result:
-    api.detach_interface(order.instance, _as(s.DetachInterfaceBody, order).vif)
+    api.detach_interface(order.named, _as(s.DetachInterfaceBody, order).vif)
     return None
 
 
 def _add_security_group(api: Bloomery, order: Order, _way: Way) -> Result:
     body = _as(s.SecurityGroupBody, order)
-    api.add_security_group(order.instance, body.group, vif=body.vif)
+    api.add_security_group(order.named, body.group, vif=body.vif)
     return None
 
 
 def _remove_security_group(api: Bloomery, order: Order, _way: Way) -> Result:
     body = _as(s.SecurityGroupBody, order)
-    api.remove_security_group(order.instance, body.group, vif=body.vif)
+    api.remove_security_group(order.named, body.group, vif=body.vif)
     return None
 
 
 def _attach_volume(api: Bloomery, order: Order, _way: Way) -> Result:
-    target = api.attach_volume(order.instance, _as(s.AttachVolumeBody, order).to_core())
+    target = api.attach_volume(order.named, _as(s.AttachVolumeBody, order).to_core())
     return {"uuid": target.uuid, "volume_id": target.volume_id}
 
 
 def _detach_volume(api: Bloomery, order: Order, _way: Way) -> Result:
-    api.detach_volume(order.instance, _as(s.DetachVolumeBody, order).volume_id)
+    api.detach_volume(order.named, _as(s.DetachVolumeBody, order).volume_id)
     return None
 
 
 def _node_of(api: Bloomery, order: Order) -> str:
-    return api.show(order.instance).node_uuid
+    return api.show(order.named).node_uuid
 
 
 def _enable_console(api: Bloomery, order: Order, _way: Way) -> Result:
@@ -185,25 +195,31 @@ def _disable_console(api: Bloomery, order: Order, _way: Way) -> Result:
 
 
 def _crash_dump(api: Bloomery, order: Order, _way: Way) -> Result:
-    api.crash_dump(order.instance)
+    api.crash_dump(order.named)
     return None
 
 
 def _adopt(api: Bloomery, order: Order, _way: Way) -> Result:
-    return _result(api.adopt(order.instance, name=_as(s.AdoptBody, order).name))
+    return _result(api.adopt(order.named, name=_as(s.AdoptBody, order).name))
+
+
+def _recover(api: Bloomery, order: Order, way: Way) -> Result:
+    older_than_s = _as(s.RecoverBody, order).older_than_s
+    seen_to = api.recover(older_than_s=older_than_s, **way.timed(order))
+    return {"nodes": [{"node": node, "problem": problem_of(problem) if problem else None} for node, problem in seen_to]}
 
 
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
-        "deploy": Verb(body=s.DeployBody, call=_deploy, go_on=_finish, needs_instance=False),
-        "destroy": Verb(body=s.DestroyBody, call=_destroy, go_on=_destroy_rest),
-        "rebuild": Verb(body=s.RebuildBody, call=_rebuild, go_on=_finish),
-        "rescue": Verb(body=s.RescueBody, call=_rescue, go_on=_finish),
-        "unrescue": Verb(body=s.UnrescueBody, call=_unrescue, go_on=_finish),
-        "power on": Verb(body=s.PowerBody, call=_power, go_on=_power),
-        "power off": Verb(body=s.PowerBody, call=_power, go_on=_power),
+        "deploy": Verb(body=s.DeployBody, call=_deploy, go_on=_finish, needs_instance=False, is_rehearsed=True),
+        "destroy": Verb(body=s.DestroyBody, call=_destroy, go_on=_destroy_rest, is_rehearsed=True),
+        "rebuild": Verb(body=s.RebuildBody, call=_rebuild, go_on=_finish, is_rehearsed=True),
+        "rescue": Verb(body=s.RescueBody, call=_rescue, go_on=_finish, is_rehearsed=True),
+        "unrescue": Verb(body=s.UnrescueBody, call=_unrescue, go_on=_finish, is_rehearsed=True),
+        "power on": Verb(body=s.PowerBody, call=_power, go_on=_power, is_rehearsed=True),
+        "power off": Verb(body=s.PowerBody, call=_power, go_on=_power, is_rehearsed=True),
         # A second reboot would hit a machine that starts.
-        "reboot": Verb(body=s.PowerBody, call=_power, go_on=None),
+        "reboot": Verb(body=s.PowerBody, call=_power, go_on=None, is_rehearsed=True),
         # A second VIF would be created.
         "attach interface": Verb(body=s.AttachInterfaceBody, call=_attach_interface, go_on=None),
         "detach interface": Verb(body=s.DetachInterfaceBody, call=_detach_interface, go_on=None),
@@ -216,6 +232,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "enable console": Verb(body=s.ConsoleBody, call=_enable_console, go_on=None),
         "disable console": Verb(body=s.ConsoleBody, call=_disable_console, go_on=None),
         "crash dump": Verb(body=s.NoBody, call=_crash_dump, go_on=None),
+        "recover": Verb(body=s.RecoverBody, call=_recover, go_on=_recover, needs_instance=False),
         "adopt": Verb(body=s.AdoptBody, call=_adopt, go_on=_adopt),
     }
 )

@@ -1,0 +1,61 @@
+"""`/v1/checkup`, `/v1/leaks`, `/v1/recover`: what administrators ask when something is not as it should be."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from bloomery.doors.http import schemas as s
+from bloomery.doors.http.answers import READS, WRITES, Admin, IdempotencyKey, TheService, answer, answers
+from bloomery.doors.http.context import request_id_now
+from bloomery.doors.http.instances import begin
+from bloomery.doors.http.problems import problem_of, shown_problem
+from bloomery.doors.http.store import Event
+from bloomery.doors.http.verbs import Order
+
+router = APIRouter(prefix="/v1", tags=["upkeep"])
+
+
+@router.get("/checkup", response_model=s.CheckList, responses=READS)
+def check(request: Request, service: TheService, caller: Admin) -> Response:  # noqa: ARG001
+    """Is everything there that an instance needs: API version, access, conductors, drivers, images, networks and nodes."""
+    return answer(request, {"checks": [asdict(one) for one in service.api.checkup()]})
+
+
+@router.get("/leaks", response_model=s.LeakList, responses=READS)
+def list_leaks(request: Request, service: TheService, caller: Admin) -> Response:  # noqa: ARG001
+    """What seems to be left of instances and operations that are gone, and what proves it."""
+    survey = service.api.leaks()
+    return answer(request, {"leaks": [asdict(leak) for leak in survey.leaks], "blind": list(survey.blind)})
+
+
+@router.post("/leaks/mend", response_model=s.MendOutcome, responses=answers(404, 409, 415))
+def mend(request: Request, service: TheService, caller: Admin, body: s.LeakBody) -> Response:
+    """Remove what is left, as `GET /v1/leaks` showed it, if what is read now proves that it is; else nothing is changed."""
+    leak = body.to_core()
+    outcome = service.api.mend(leak)
+    if outcome.is_gone:
+        service.store.tell(
+            Event(
+                kind="leak.mended",
+                node_uuid=leak.node_uuid,
+                node_name=leak.node,
+                instance_uuid=leak.instance_uuid,
+                actor=caller.name,
+                request_id=request_id_now(),
+                data={"kind": leak.kind.value, "name": leak.name, "reason": leak.reason},
+            )
+        )
+    problem = shown_problem(problem_of(outcome.problem), caller) if outcome.problem is not None else None
+    return answer(request, {"is_gone": outcome.is_gone, "problem": problem})
+
+
+@router.post("/recover", status_code=202, response_model=s.OperationRow, responses=WRITES)
+def recover(
+    request: Request, service: TheService, caller: Admin, body: s.RecoverBody, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Finish or undo what processes of Bloomery have left half done; the operation's result names each node."""
+    order = Order(verb="recover", body=body, instance=None)
+    return begin(request, service, caller, order, key=idempotency_key, node=None, name=None)
