@@ -114,7 +114,7 @@ def test_whoever_comes_back_with_his_last_id_has_missed_nothing(site: Site) -> N
 def test_what_was_forgotten_meanwhile_is_said_to_be(site: Site) -> None:
     site.deployed()
     store = site.server.service.store
-    store.forget(older_than_s=1e9, more_than=5)
+    store.forget(older_than_s=1e9, more_than=5, larger_than=2**40)
     first, last = store.first_and_last_event()
     assert first > 1
     with site.listening(Last_Event_ID="1") as events:
@@ -302,6 +302,8 @@ def test_a_webhook_to_this_machine_is_not_sent_unless_that_is_allowed(site: Site
         ("0.0.0.0", True),
         ("::ffff:127.0.0.1", True),
         ("::ffff:169.254.169.254", True),
+        ("2002:7f00:1::1", True),
+        ("64:ff9b::a9fe:a9fe", True),
         ("224.0.0.1", True),
         ("10.0.0.5", False),
         ("192.0.2.1", False),
@@ -344,6 +346,8 @@ def test_metrics_are_such_as_prometheus_reads_and_the_dashboard_asks_for(site: S
     dashboard = (Path(__file__).resolve().parents[2] / "docs" / "assets" / "grafana.json").read_text()
     asked = set(re.findall(r"bloomery_\w+", " ".join(re.findall(r'"expr": "(.*?)"', dashboard))))
     assert asked - samples == {"bloomery_webhook_deliveries_total"}
+    steps = {s.labels["step"] for s in families["bloomery_step_seconds"].samples}
+    assert {"claim node", "wait for active"} <= steps
     states = {s.labels["state"]: s.value for s in families["bloomery_nodes_by_state"].samples}
     assert states == {"active": 1.0, "available": 2.0}
     assert any(s.labels.get("kind") == "deploy" and s.value == 1 for s in families["bloomery_operations"].samples)

@@ -163,13 +163,45 @@ def test_what_is_old_or_too_much_is_forgotten_and_what_is_under_way_is_not(store
     for _ in range(20):
         row, _ = accept(store, key=str(uuid4()))
         store.set_operation(row["id"], "a", {"state": "succeeded"})
-    store.forget(older_than_s=3600, more_than=5)
+    store.forget(older_than_s=3600, more_than=5, larger_than=LARGE)
     assert len(store.events(limit=100)) == 5
     assert {row["id"] for row in store.operations(limit=100, states=["queued"])} == {running["id"]}
     assert len(store.operations(limit=100)) == 6
-    store.forget(older_than_s=-1, more_than=5)
+    store.forget(older_than_s=-1, more_than=5, larger_than=LARGE)
     assert store.events(limit=100) == []
     assert [row["id"] for row in store.operations(limit=100)] == [running["id"]]
+
+
+LARGE = 2**40
+
+
+def test_what_is_too_large_together_loses_its_oldest_rows_and_what_is_under_way_stays(store: Store) -> None:
+    running, _ = accept(store)
+    empty = store.size()
+    for number in range(300):
+        store.tell(*(Event(kind="node.step", data={"text": f"{number} " + "x" * 500}) for _ in range(4)))
+    assert store.size() > empty + 500_000
+    _, last = store.first_and_last_event()
+    store.forget(older_than_s=3600, more_than=10**6, larger_than=empty + 200_000)
+    assert store.size() <= empty + 200_000
+    first, now_last = store.first_and_last_event()
+    assert now_last == last
+    assert 100 < last - first < 1000
+    store.forget(older_than_s=3600, more_than=10**6, larger_than=0)
+    assert [row["id"] for row in store.operations(limit=100)] == [running["id"]]
+
+
+def test_how_long_it_will_take_is_what_it_took_on_nodes_of_that_class_else_on_any(store: Store) -> None:
+    assert store.expected_s("deploy", "small") is None
+    for resource_class, took_s in (("small", 100.0), ("small", 120.0), ("small", 500.0), ("large", 900.0)):
+        row, _ = accept(store, resource_class=resource_class)
+        store.set_operation(row["id"], "a", {"state": "succeeded", "started_at": 1.0, "ended_at": 1.0 + took_s})
+    failed, _ = accept(store, resource_class="small")
+    store.set_operation(failed["id"], "a", {"state": "failed", "started_at": 1.0, "ended_at": 2.0})
+    assert store.expected_s("deploy", "small") == 120.0
+    assert store.expected_s("deploy", "large") == 900.0
+    assert store.expected_s("deploy", "unheard-of") == 310.0
+    assert store.expected_s("rebuild", "small") is None
 
 
 def test_an_older_log_is_brought_up_to_date_with_all_that_is_in_it(store: Store) -> None:

@@ -49,6 +49,9 @@ def serve(
     keep_rows: Annotated[
         int, typer.Option("--keep-rows", help="And so many of each at most.", min=1000, rich_help_panel=_LOG)
     ] = 1_000_000,
+    keep_mib: Annotated[
+        int, typer.Option("--keep-mib", help="And so much of all of it; the oldest go first.", min=16, rich_help_panel=_LOG)
+    ] = 4096,
     auth: Annotated[
         str, typer.Option("--auth", help="none (loopback only), basic or keystone.", rich_help_panel=_WHO)
     ] = "none",
@@ -145,6 +148,7 @@ def serve(
         burst=max(1, int(4 * rate)),
         keep_days=keep_days,
         keep_rows=keep_rows,
+        keep_mib=keep_mib,
         webhook_networks=networks,
     )
     # Not in its children's environment, nor in what a crash would show.

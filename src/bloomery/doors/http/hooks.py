@@ -77,8 +77,9 @@ def signature(secret: str, at: int, body: bytes) -> str:
 def is_forbidden(address: str, allowed: Networks) -> bool:
     """Whether that address must not be posted to: this machine, its link, or no machine at all."""
     found = ip_address(address.partition("%")[0])
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
+    if isinstance(found, IPv6Address):
+        # An IPv4 address in an IPv6 one leads to where the former does.
+        found = found.ipv4_mapped or found.sixtofour or found
     if any(found.version == network.version and found in network for network in allowed):
         return False
     return found.is_loopback or found.is_link_local or found.is_multicast or found.is_unspecified or found.is_reserved

@@ -32,6 +32,13 @@ class Metrics:
             buckets=LONG_S,
             registry=self.registry,
         )
+        self._steps = Histogram(
+            "bloomery_step_seconds",
+            "How long steps of operations took, those that wait for a node among them.",
+            ["kind", "step"],
+            buckets=LONG_S,
+            registry=self.registry,
+        )
         self._under_way = Gauge(
             "bloomery_operations_under_way", "Operations under way.", ["kind"], registry=self.registry
         )
@@ -64,6 +71,10 @@ class Metrics:
         """An operation has ended."""
         self._operations.labels(kind, result).inc()
         self._durations.labels(kind, result).observe(took_s)
+
+    def step(self, kind: str, step: str, took_s: float) -> None:
+        """A step of an operation has ended."""
+        self._steps.labels(kind, step).observe(took_s)
 
     def answered(self, service: str, method: str, status: str, took_s: float) -> None:
         """Another service has answered, or failed to."""

@@ -197,7 +197,11 @@ class Service:
     def _forget(self) -> None:
         while not self._stopping.wait(FORGET_EVERY_S):
             try:
-                self.store.forget(older_than_s=self.settings.keep_days * DAY_S, more_than=self.settings.keep_rows)
+                self.store.forget(
+                    older_than_s=self.settings.keep_days * DAY_S,
+                    more_than=self.settings.keep_rows,
+                    larger_than=self.settings.keep_mib * 2**20,
+                )
             except StoreUnavailable as problem:
                 log.warning("old events cannot be forgotten: %s", problem)
 

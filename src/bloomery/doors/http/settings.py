@@ -53,6 +53,7 @@ class Settings:
         burst: so many at once.
         keep_days: how long events, audit and ended operations are kept.
         keep_rows: of each of them, so many at most.
+        keep_mib: and together no more than that; the oldest go first.
         webhook_networks: networks of loopback, link-local or private addresses that webhooks may be sent to all the same.
         lease_s: an operation whose replica has not been heard of for so long is taken over by another.
     """
@@ -79,6 +80,7 @@ class Settings:
     burst: int = 400
     keep_days: float = 90.0
     keep_rows: int = 1_000_000
+    keep_mib: int = 4096
     webhook_networks: tuple[IPv4Network | IPv6Network, ...] = field(default=())
     lease_s: float = 20.0
 
@@ -116,6 +118,7 @@ class Settings:
             "rate_per_s",
             "burst",
             "keep_days",
+            "keep_mib",
             "lease_s",
         ):
             if getattr(self, name) <= 0:

@@ -60,7 +60,10 @@ from bloomery.doors.http.tables import (
 )
 from bloomery.errors import InvalidRequest
 from bloomery.ironic import Node
+from bloomery.plain import logger
 from bloomery.secret import Secret
+
+log = logger(__name__)
 
 Row = Mapping[str, Any]
 
@@ -70,11 +73,20 @@ EXPECTED_FROM = 9
 _ORDER_OF_EVENTS = 0x0B100E44
 """PostgreSQL's lock under which events are numbered: nobody sees a number while a lower one is still to come."""
 
-_PART = 5000
-"""So many values are named in one statement; databases have their limits."""
-
 ACTIVE = ("queued", "running")
 ENDED = ("succeeded", "failed", "cancelled")
+
+_AGING: Sequence[tuple[Table, ColumnElement[float], ColumnElement[bool]]] = (
+    (events, events.c.at, true()),
+    (audit, audit.c.at, true()),
+    (reads, reads.c.at, true()),
+    (operations, operations.c.created_at, operations.c.state.in_(ENDED)),
+    (deliveries, deliveries.c.due_at, deliveries.c.state != "due"),
+)
+"""What is forgotten: the tables, the column with each row's age, and which rows may go."""
+
+_PART = 5000
+"""So many values are named in one statement; databases have their limits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -503,18 +515,18 @@ class Store:
             )
 
     def expected_s(self, kind: str, resource_class: str | None) -> float | None:
-        """What an operation of this kind will probably take: the median of the last ones; None if there was none."""
+        """What an operation of this kind will probably take: the median of the last ones that went well on nodes of this
+        class, else on any; None if there was none."""
         took = operations.c.ended_at - operations.c.started_at
-        like = operations.c.resource_class == resource_class if resource_class is not None else true()
-        wanted = (
-            select(took)
-            .where(operations.c.kind == kind, operations.c.state == "succeeded", like)
-            .order_by(operations.c.ended_at.desc())
-            .limit(EXPECTED_FROM)
-        )
+        went_well = (operations.c.kind == kind, operations.c.state == "succeeded")
+        like = [(operations.c.resource_class == resource_class,)] if resource_class is not None else []
         with self.reading() as connection:
-            known = [float(seconds) for seconds in connection.execute(wanted).scalars()]
-        return round(median(known), 1) if known else None
+            for more in (*like, ()):
+                wanted = select(took).where(*went_well, *more).order_by(operations.c.ended_at.desc())
+                known = [float(seconds) for seconds in connection.execute(wanted.limit(EXPECTED_FROM)).scalars()]
+                if known:
+                    return round(median(known), 1)
+        return None
 
     # Audit
 
@@ -637,19 +649,59 @@ class Store:
         with self.writing() as connection:
             connection.execute(delete(leases).where(leases.c.holder == holder))
 
-    def forget(self, *, older_than_s: float, more_than: int) -> int:
-        """What is older, and what there is more of, is gone; operations under way and deliveries that are due stay."""
+    def forget(self, *, older_than_s: float, more_than: int, larger_than: int) -> int:
+        """What is older, and what there is more of, is gone; operations under way and deliveries that are due stay.
+
+        Args:
+            older_than_s: seconds.
+            more_than: rows of each kind.
+            larger_than: bytes of all of it; the oldest tenth of everything goes until it is no larger.
+
+        Returns:
+            How many rows are gone.
+        """
+        gone = self._forget_old(older_than_s, more_than)
+        while self.size() > larger_than:
+            went = self._forget_a_tenth()
+            gone += went
+            if not went:
+                log.warning("the log is larger than wanted, and nothing in it may go")
+                break
+        return gone
+
+    def size(self) -> int:
+        """How many bytes the rows of the log take, room that was freed not counted."""
+        with self.reading() as connection:
+            if self.is_sqlite:
+                pages, free, each = (
+                    int(connection.execute(text(f"pragma {name}")).scalar_one())
+                    for name in ("page_count", "freelist_count", "page_size")
+                )
+                return (pages - free) * each
+            sizes = [
+                connection.execute(select(func.sum(func.pg_column_size(text(table.name)))).select_from(table)).scalar()
+                for table, *_ in _AGING
+            ]
+            return sum(int(size or 0) for size in sizes)
+
+    def _forget_a_tenth(self) -> int:
+        gone = 0
+        with self.writing() as connection:
+            for table, _, may_go in _AGING:
+                first, last = connection.execute(
+                    select(func.min(table.c.number), func.max(table.c.number)).where(may_go)
+                ).one()
+                if first is not None:
+                    until = first + (last - first) // 10
+                    gone += connection.execute(delete(table).where(may_go, table.c.number <= until)).rowcount
+        return gone
+
+    def _forget_old(self, older_than_s: float, more_than: int) -> int:
         gone = 0
         with self.writing() as connection:
             oldest = self.now(connection) - older_than_s
             connection.execute(delete(idempotency).where(idempotency.c.at < oldest))
-            for table, at, may_go in (
-                (events, events.c.at, true()),
-                (audit, audit.c.at, true()),
-                (reads, reads.c.at, true()),
-                (operations, operations.c.created_at, operations.c.state.in_(ENDED)),
-                (deliveries, deliveries.c.due_at, deliveries.c.state != "due"),
-            ):
+            for table, at, may_go in _AGING:
                 last_kept = connection.execute(
                     select(table.c.number).order_by(table.c.number.desc()).offset(more_than).limit(1)
                 ).scalar()

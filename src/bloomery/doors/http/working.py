@@ -399,11 +399,13 @@ class Workers:
             # The machine matters more than the log of it: the operation goes on, and its end is written when it can be.
             log.warning("progress cannot be noted: %s", problem)
 
-    @staticmethod
-    def _close_step(job: _Job, now: float) -> None:
+    def _close_step(self, job: _Job, now: float) -> None:
         if job.steps and "took_s" not in job.steps[-1]:
             last = job.steps[-1]
-            job.steps = [*job.steps[:-1], {**last, "took_s": round(now - last["began_at"], 3)}]
+            took_s = round(now - last["began_at"], 3)
+            job.steps = [*job.steps[:-1], {**last, "took_s": took_s}]
+            step = f"undo {last['name']}" if last["undoing"] else last["name"]
+            self.metrics.step(job.order.verb, step, took_s)
 
     def _event(self, job: _Job, kind: str, **data: Any) -> Event:
         row = {**job.row, **job.known}
