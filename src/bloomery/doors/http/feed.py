@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import msgspec
 from anyio import to_thread
@@ -25,6 +26,8 @@ READ_AT_ONCE = 500
 LOOK_EVERY_S = 0.5
 """How often the log is read for what other replicas wrote; our own is read at once."""
 HEARTBEAT_S = 15.0
+GROUP = 32
+"""So many listeners are roused at a time."""
 RETRY_MS = 2000
 """How long a browser waits before it comes back."""
 
@@ -81,6 +84,14 @@ class Listener:
         )
 
 
+@dataclass(eq=False)
+class _Group:
+    """Listeners that are roused together."""
+
+    size: int = 0
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Feed:
     """What has happened, for any number of listeners.
 
@@ -95,7 +106,7 @@ class Feed:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = asyncio.Event()
+        self._groups: list[_Group] = []
         self._thread = threading.Thread(target=self._read, name="bloomery-feed", daemon=True)
 
     def start(self) -> None:
@@ -134,9 +145,26 @@ class Feed:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._rouse)
 
-    def _rouse(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+    def _rouse(self, first: int = 0) -> None:
+        """Group by group: between two, the loop sees to requests, which would wait for all five hundred listeners otherwise."""
+        if first < len(self._groups):
+            group = self._groups[first]
+            news, group.news = group.news, asyncio.Event()
+            news.set()
+            asyncio.get_running_loop().call_soon(self._rouse, first + 1)
+
+    @contextmanager
+    def _in_a_group(self) -> Iterator[_Group]:
+        """Within the block a listener is roused with the others of that group."""
+        group = next((one for one in self._groups if one.size < GROUP), None)
+        if group is None:
+            group = _Group()
+            self._groups.append(group)
+        group.size += 1
+        try:
+            yield group
+        finally:
+            group.size -= 1
 
     async def stream(self, listener: Listener, after: int | None) -> AsyncIterator[bytes]:
         """Server-sent events for the listener, all after that number, without end; None begins now.
@@ -144,6 +172,11 @@ class Feed:
         Whoever comes back with the number of the last event that he has got misses none. If some of those that followed have
         been forgotten meanwhile, the first event is `gap`, and he had better read everything anew.
         """
+        with self._in_a_group() as group:
+            async for frame in self._stream(listener, after, group):
+                yield frame
+
+    async def _stream(self, listener: Listener, after: int | None, group: _Group) -> AsyncIterator[bytes]:
         yield f"retry: {RETRY_MS}\n\n".encode()
         at = self.last if after is None else after
         if after is not None:
@@ -155,19 +188,21 @@ class Feed:
             # A browser that loses the connection before anything happens has a number to come back with.
             yield _frame(at, "hello", {"last": at})
         while not self._stopping.is_set():
-            news = self._news
+            news = group.news
             found = self._after(at)
             if found is None:
                 found = await self._before_memory(at)
-            for event in found:
-                at = event.number
-                if listener.hears(event):
-                    yield event.frame_for(listener.principal)
-            if not found:
-                try:
-                    await asyncio.wait_for(news.wait(), HEARTBEAT_S)
-                except TimeoutError:
-                    yield f": {at}\n\n".encode()
+            if found:
+                at = found[-1].number
+                frames = [event.frame_for(listener.principal) for event in found if listener.hears(event)]
+                if frames:
+                    yield b"".join(frames)
+                continue
+            try:
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await news.wait()
+            except TimeoutError:
+                yield f": {at}\n\n".encode()
 
     def _after(self, number: int) -> list[_Kept] | None:
         """The events after that number, as far as memory goes; None if it does not go back so far."""
