@@ -1,7 +1,7 @@
 """`python -m benchmarks.serving`: the HTTP service in front of ten thousand nodes, under load.
 
 `hey`, a public load generator, asks for a page of a hundred instances two hundred times a second, while the fleet changes and
-five hundred clients listen to the event stream. Writes `benchmarks/results/<date>-service.json` and the table of
+five hundred clients listen to the event stream. Writes `benchmarks/results/service/<date>.json` and the table of
 docs/performance.md. Asserts no time; but every listener must have got every event, once and in order.
 """
 
@@ -108,7 +108,8 @@ def main() -> None:
     }
     print(table(results))
     if not arguments.dry:
-        file = report.RESULTS / f"{results['date']}-service.json"
+        file = report.RESULTS / "service" / f"{results['date']}.json"
+        file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(results, indent=2) + "\n")
         page = report.PAGE.read_text()
         head, _, rest = page.partition(BEGIN)

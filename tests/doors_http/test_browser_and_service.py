@@ -46,7 +46,7 @@ def test_a_connection_that_is_lost_is_said_and_what_happened_meanwhile_is_caught
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with cloud() as (ironic, neutron):
-        with running(connected(ironic, neutron), tmp_path, port=port) as (url, _):
+        with running(lambda: connected(ironic, neutron), tmp_path, port=port) as (url, _):
             window = Window(browser, url)
             window.go("nodes")
             window.reads("live", within="header")
@@ -55,7 +55,7 @@ def test_a_connection_that_is_lost_is_said_and_what_happened_meanwhile_is_caught
         expect(window.page.locator("#banner")).to_contain_text("The connection to the service is lost")
         window.is_fit_for_everybody()
         ironic.set("node-2", maintenance=True)
-        with running(connected(ironic, neutron), tmp_path, port=port):
+        with running(lambda: connected(ironic, neutron), tmp_path, port=port):
             expect(window.page.locator("#link")).to_have_text("live")
             expect(window.page.get_by_role("option").filter(has_text="node-2")).to_contain_text("maintenance")
             expect(window.page.locator("#banner")).to_be_hidden()

@@ -60,14 +60,16 @@ class Audit:
         self._reads.append((time.monotonic(), call))
 
     def _write(self) -> None:
-        is_last = False
-        while not is_last:
-            is_last = self._stopping.wait(WRITE_EVERY_S)
-            try:
-                while self._reads:
-                    self._write_some()
-            except StoreUnavailable as problem:
-                log.warning("%d reads are in no audit yet: %s", len(self._reads), problem)
+        while not self._stopping.wait(WRITE_EVERY_S):
+            self._write_all()
+        self._write_all()
+
+    def _write_all(self) -> None:
+        try:
+            while self._reads:
+                self._write_some()
+        except StoreUnavailable as problem:
+            log.warning("%d reads are in no audit yet: %s", len(self._reads), problem)
 
     def _write_some(self) -> None:
         waiting = [self._reads.popleft() for _ in range(min(AT_ONCE, len(self._reads)))]

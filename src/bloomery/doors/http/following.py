@@ -189,6 +189,7 @@ class Following:
     def wait_for_ironic(self, is_over: Callable[[], bool]) -> bool:
         """Return when Ironic can be asked, or when it is over; says which."""
         with self._looked:
+            # review: its caller says when it is over: at the end of the service, which rouses whoever waits here
             while self.failure is not None or not self.cloud.is_there:
                 if is_over():
                     return False
