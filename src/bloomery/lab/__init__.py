@@ -7,7 +7,7 @@
 """
 
 from bloomery.lab.errors import LabError
-from bloomery.lab.manager import default_state, down, log_of, running, status, up
+from bloomery.lab.manager import default_state, down, forward, log_of, running, status, up
 from bloomery.lab.model import Image, Kind, Lab, LabNode, Options
 from bloomery.lab.status import ServiceStatus, Status
 
@@ -22,6 +22,7 @@ __all__ = [
     "Status",
     "default_state",
     "down",
+    "forward",
     "log_of",
     "running",
     "status",

@@ -1,12 +1,13 @@
 """Ironic's own command `ironic` (API and conductor), kept in one process.
 
-Three things differ from the installed command, and none changes what Ironic answers:
+Four things differ from the installed command, and none changes what Ironic answers of other nodes:
 
 - it does not fork: the second interpreter costs seconds and a hundred megabytes, and would outlive a killed parent;
 - the key derivation that Ironic 39.0.0 runs before every Redfish call (600,000 rounds, a quarter of a second of CPU)
   is remembered per input: same input, same result;
 - transactions that write follow each other: SQLite refuses ("database is locked") one that began before another ended,
-  where the databases that Ironic is run on for real wait.
+  where the databases that Ironic is run on for real wait;
+- nodes with a Redfish BMC may have the console interface of the lab's virtual machines (`vm.console`).
 """
 
 import contextlib
@@ -20,6 +21,9 @@ from typing import Any
 from ironic.command import singleprocess
 from ironic.common import service as ironic_service
 from ironic.db.sqlalchemy import api as database
+from ironic.drivers.redfish import RedfishHardware
+
+from bloomery.lab.vm.console import SerialLine
 
 
 def main() -> None:
@@ -39,6 +43,8 @@ def main() -> None:
         with writing, session_for_write() as session:
             yield session
 
+    consoles = RedfishHardware.supported_console_interfaces
+    RedfishHardware.supported_console_interfaces = property(lambda hardware: [*consoles.fget(hardware), SerialLine])
     ironic_service.process_launcher = launcher_without_fork
     database._session_for_write = session_for_write_alone
     singleprocess.main()

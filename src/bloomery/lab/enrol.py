@@ -10,6 +10,8 @@ import requests
 from bloomery.lab.errors import LabError
 from bloomery.lab.model import Image, Kind, LabNode, Options
 from bloomery.lab.neutron import PHYSICAL_NETWORK, SWITCHES, LabNetworks
+from bloomery.lab.vm import CONSOLE_ADDRESS, CONSOLE_INTERFACE
+from bloomery.lab.vm.qemu import DISKS_MIB, HOST_ADDRESS, MEMORY_MIB, Hardware
 from bloomery.lab.wait import until
 
 # Ironic's embedded server has ten worker threads and resets what comes beyond a short queue.
@@ -20,11 +22,15 @@ _SIZES: Mapping[str, dict[str, int]] = {
     "baremetal": {"cpus": 8, "memory_mb": 16384, "local_gb": 100},
     "baremetal.large": {"cpus": 64, "memory_mb": 262144, "local_gb": 1000},
     "baremetal.fake": {"cpus": 8, "memory_mb": 16384, "local_gb": 100},
+    "baremetal.vm": {"cpus": 2, "memory_mb": MEMORY_MIB, "local_gb": DISKS_MIB[-1] // 1024},
 }
 
 
 def plan(options: Options) -> tuple[LabNode, ...]:
     """The nodes that a lab of these options has; the same each time.
+
+    Virtual machines boot by HTTP under UEFI and have a port group over their two NICs, or, every second of them, boot over
+    virtual media and have none.
 
     Of every four nodes the second has a GPU, the third a port group over its two NICs, and the fourth (with a BMC) is
     large and boots over virtual media. The others boot from the network: Ironic 39.0.0 switches a node with virtual
@@ -34,6 +40,17 @@ def plan(options: Options) -> tuple[LabNode, ...]:
 
 
 def _plan_one(number: int, options: Options) -> LabNode:
+    if options.kind is Kind.VM:
+        return LabNode(
+            uuid=str(uuid.uuid5(_UUID_NAMESPACE, f"node-{number}")),
+            name=f"node-{number}",
+            kind=Kind.VM,
+            boot_interface="redfish-virtual-media" if number % 2 else "redfish-https",
+            resource_class="baremetal.vm",
+            traits=("CUSTOM_LAB",),
+            mac_addresses=_mac_addresses(number),
+            has_port_group=not number % 2,
+        )
     kind = Kind.REDFISH if number < options.redfish_nodes else Kind.FAKE
     is_large = kind is Kind.REDFISH and number % 4 == 3
     return LabNode(
@@ -43,9 +60,13 @@ def _plan_one(number: int, options: Options) -> LabNode:
         boot_interface=("redfish-virtual-media" if is_large else "ipxe") if kind is Kind.REDFISH else "fake",
         resource_class="baremetal.fake" if kind is Kind.FAKE else "baremetal.large" if is_large else "baremetal",
         traits=("CUSTOM_GPU", "CUSTOM_LAB") if number % 4 == 1 else ("CUSTOM_LAB",),
-        mac_addresses=tuple(f"52:54:00:{number >> 8:02x}:{number & 255:02x}:{nic:02x}" for nic in (1, 2)),
+        mac_addresses=_mac_addresses(number),
         has_port_group=number % 4 == 2,
     )
+
+
+def _mac_addresses(number: int) -> tuple[str, ...]:
+    return tuple(f"52:54:00:{number >> 8:02x}:{number & 255:02x}:{nic:02x}" for nic in (1, 2))
 
 
 def enrol(
@@ -57,14 +78,27 @@ def enrol(
     images: Mapping[str, Image],
     networks: LabNetworks | None,
     timeout_s: float,
+    machines: Mapping[str, Hardware] | None = None,
 ) -> None:
     """Every node is in Ironic with its ports and traits, available, and its power state is known.
 
     Cleaning is left out this once: the disks are new.
+
+    Args:
+        machines: of the nodes that are virtual machines, by their uuids, what they are made of.
     """
     ironic = _Ironic(ironic_url)
+    hardware = machines or {}
     ironic.in_parallel(
-        lambda node: _create(ironic, node, bmc_url=bmc_url, serial_port=serial_port, images=images, networks=networks),
+        lambda node: _create(
+            ironic,
+            node,
+            bmc_url=bmc_url,
+            serial_port=serial_port,
+            images=images,
+            networks=networks,
+            machine=hardware.get(node.uuid),
+        ),
         nodes,
     )
     ironic.in_parallel(lambda node: ironic.set_provision_state(node, "manage"), nodes)
@@ -90,18 +124,26 @@ def _create(
     serial_port: int | None,
     images: Mapping[str, Image],
     networks: LabNetworks | None,
+    machine: Hardware | None,
 ) -> None:
     driver_info: dict[str, Any] = {}
-    if node.kind is Kind.REDFISH:
+    properties: dict[str, Any] = {}
+    if node.kind is not Kind.FAKE:
         driver_info |= {"redfish_address": bmc_url, "redfish_system_id": f"/redfish/v1/Systems/{node.uuid}"}
-        # The serial line, which Redfish has no word for, goes by IPMI; there the machine is known by its UUID.
-        driver_info |= {"ipmi_address": "127.0.0.1", "ipmi_port": serial_port, "ipmi_username": node.uuid}
+        if not machine:
+            # The serial line, which Redfish has no word for, goes by IPMI; there the machine is known by its UUID.
+            driver_info |= {"ipmi_address": "127.0.0.1", "ipmi_port": serial_port, "ipmi_username": node.uuid}
         agent = (
-            {"iso": images["agent-iso"].url}
+            {"kernel": images["agent-kernel"].url, "ramdisk": images["agent-ramdisk"].url}
+            if machine
+            else {"iso": images["agent-iso"].url}
             if node.boot_interface == "redfish-virtual-media"
             else {"kernel": images["kernel"].url, "ramdisk": images["ramdisk"].url}
         )
         driver_info |= {f"{use}_{part}": url for use in ("deploy", "rescue") for part, url in agent.items()}
+    if machine:
+        driver_info |= _of_machine(machine, images)
+        properties |= {"root_device": {"serial": machine.disks[-1]}}
     if networks:
         driver_info |= {
             "provisioning_network": networks.provisioning,
@@ -114,18 +156,20 @@ def _create(
         {
             "uuid": node.uuid,
             "name": node.name,
-            "driver": "redfish" if node.kind is Kind.REDFISH else "fake-hardware",
+            "driver": "fake-hardware" if node.kind is Kind.FAKE else "redfish",
             "driver_info": driver_info,
             "resource_class": node.resource_class,
             "properties": {
                 **_SIZES[node.resource_class],
                 "cpu_arch": "x86_64",
                 "capabilities": "boot_mode:uefi",
+                **properties,
             },
             "automated_clean": False,
             "boot_interface": node.boot_interface,
             **({"console_interface": "ipmitool-socat"} if node.kind is Kind.REDFISH else {}),
-            **({} if node.kind is Kind.REDFISH else {f"{name}_interface": "fake" for name in _FAKE_INTERFACES}),
+            **({"console_interface": CONSOLE_INTERFACE} if machine else {}),
+            **({f"{name}_interface": "fake" for name in _FAKE_INTERFACES} if node.kind is Kind.FAKE else {}),
         },
     )
     ironic.call("PUT", f"nodes/{node.uuid}/traits", {"traits": list(node.traits)})
@@ -140,8 +184,12 @@ def _create(
                 "node_uuid": node.uuid,
                 "name": f"{node.name}-bond0",
                 "address": node.mac_addresses[0],
-                "mode": "802.3ad",
-                "properties": {"miimon": "100", "xmit_hash_policy": "layer3+4"},
+                # The virtual machines' NICs end in a hub, which knows nothing of bonds.
+                **(
+                    {"mode": "active-backup", "properties": {"miimon": "100"}}
+                    if machine
+                    else {"mode": "802.3ad", "properties": {"miimon": "100", "xmit_hash_policy": "layer3+4"}}
+                ),
                 # The deploy agent boots from one of the NICs, before there is a bond.
                 "standalone_ports_supported": True,
             },
@@ -161,6 +209,20 @@ def _create(
                 **bond,
             },
         )
+
+
+def _of_machine(machine: Hardware, images: Mapping[str, Image]) -> dict[str, Any]:
+    """What Ironic has to know of a virtual machine: how to boot the agent there, and how both reach each other."""
+    images_url = images["boot-loader"].url.rpartition("/")[0]
+    return {
+        "bootloader": images["boot-loader"].url,
+        "kernel_append_params": (
+            f"console=ttyS0,115200 ipa-advertise-host=127.0.0.1 ipa-advertise-port={machine.agent_port}"
+        ),
+        # To the agent the image server's loopback is not its own; it asks for images by way of the machine below.
+        "image_http_proxy": images_url.replace("127.0.0.1", HOST_ADDRESS),
+        CONSOLE_ADDRESS: f"tcp://127.0.0.1:{machine.serial_port}",
+    }
 
 
 _FAKE_INTERFACES = ("deploy", "management", "power", "rescue")

@@ -3,7 +3,6 @@
 What it answers is written as files when the lab comes up (`create`), and handed out by the image server below `PREFIX`.
 """
 
-import hashlib
 import json
 import uuid
 from collections.abc import Mapping
@@ -12,12 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from bloomery.lab.model import Image
+from bloomery.lab.sums import Sums
 
 PREFIX = "/glance"
 CATALOG = "glance.json"
 
 _NAMESPACE = uuid.UUID("0b3a7f5e-6c0d-5b7e-8f1a-2d9c41e7a0c4")
+_RAW = (".raw", ".ext4", ".img")
 _GIVEN = ("kernel_id", "ramdisk_id")
 _CREATED_AT = "2026-01-01T00:00:00Z"
 
@@ -27,14 +27,13 @@ def image_id(name: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, name))
 
 
-def create(folder: Path, images: Mapping[str, Image]) -> None:
+def create(folder: Path, images: Mapping[str, tuple[Path, Sums]]) -> None:
     """The folder with the images holds what Glance says of each."""
-    rows = [_row(name, folder / image.url.rpartition("/")[2]) for name, image in images.items()]
+    rows = [_row(name, path, sums) for name, (path, sums) in images.items()]
     (folder / CATALOG).write_text(json.dumps(rows, indent=2))
 
 
-def _row(name: str, path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
+def _row(name: str, path: Path, sums: Sums) -> dict[str, Any]:
     number = image_id(name)
     row: dict[str, Any] = {
         "id": number,
@@ -45,15 +44,15 @@ def _row(name: str, path: Path) -> dict[str, Any]:
         "protected": False,
         "os_hidden": False,
         "tags": [],
-        "disk_format": "raw" if path.suffix == ".raw" else "iso" if path.suffix == ".iso" else path.stem[:3],
+        "disk_format": "raw" if path.suffix in _RAW else "iso" if path.suffix == ".iso" else path.stem[:3],
         "container_format": "bare",
-        "size": len(content),
+        "size": path.stat().st_size,
         "virtual_size": None,
         "min_disk": 0,
         "min_ram": 0,
-        "checksum": hashlib.md5(content, usedforsecurity=False).hexdigest(),
+        "checksum": sums.md5,
         "os_hash_algo": "sha512",
-        "os_hash_value": hashlib.sha512(content).hexdigest(),
+        "os_hash_value": sums.sha512,
         "created_at": _CREATED_AT,
         "updated_at": _CREATED_AT,
         "self": f"/v2/images/{number}",
@@ -61,8 +60,8 @@ def _row(name: str, path: Path) -> dict[str, Any]:
         "schema": "/v2/schemas/image",
         "_path": path.name,
     }
-    if path.suffix not in (".raw", ".iso"):
-        row |= {"disk_format": "aki" if name == "kernel" else "ari"}
+    if path.suffix not in (*_RAW, ".iso"):
+        row |= {"disk_format": "aki" if name.endswith("kernel") else "ari"}
         row |= {"container_format": row["disk_format"]}
     if name == "partition":
         row |= {"kernel_id": image_id("kernel"), "ramdisk_id": image_id("ramdisk")}

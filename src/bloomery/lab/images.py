@@ -4,12 +4,12 @@
 files, and as Glance would show them.
 """
 
-import hashlib
 import io
 import json
 import random
 import struct
 import sys
+from collections.abc import Mapping
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +19,7 @@ from pycdlib import PyCdlib
 from bloomery.lab import glance
 from bloomery.lab.model import Image
 from bloomery.lab.service import Service
+from bloomery.lab.sums import Sums
 from bloomery.lab.wait import answers
 
 MIB = 1024 * 1024
@@ -39,8 +40,12 @@ _FILES = {
 }
 
 
-def create(folder: Path, *, base_url: str) -> dict[str, Image]:
-    """The folder holds every image and their SHA256SUMS; the same bytes each time."""
+def create(folder: Path, *, base_url: str, built: Mapping[str, tuple[Path, Sums]] | None = None) -> dict[str, Image]:
+    """The folder holds every image and their SHA256SUMS; the same bytes each time.
+
+    Args:
+        built: images that were built elsewhere, by name, with their sums; they are led to, not copied.
+    """
     (folder / IRONIC_SUBFOLDER).mkdir(parents=True, exist_ok=True)
     contents = {
         "whole-disk": _whole_disk(disk_signature=0x10AB0001, size_bytes=4 * MIB),
@@ -51,15 +56,22 @@ def create(folder: Path, *, base_url: str) -> dict[str, Image]:
         "boot-iso": _iso("LAB-LIVE"),
         "agent-iso": _iso(AGENT_VOLUME),
     }
-    images = {}
+    files: dict[str, tuple[Path, Sums]] = {}
     for name, content in contents.items():
-        (folder / _FILES[name]).write_bytes(content)
-        images[name] = Image(
-            url=f"{base_url}/{_FILES[name]}", sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content)
-        )
-    sums = "".join(f"{images[name].sha256}  {file_name}\n" for name, file_name in _FILES.items())
+        path = folder / _FILES[name]
+        path.write_bytes(content)
+        files[name] = path, Sums.of(path)
+    for name, (built_path, sums_of_it) in (built or {}).items():
+        path = folder / built_path.name
+        path.symlink_to(built_path)
+        files[name] = path, sums_of_it
+    images = {
+        name: Image(url=f"{base_url}/{path.name}", sha256=it.sha256, size_bytes=path.stat().st_size)
+        for name, (path, it) in files.items()
+    }
+    sums = "".join(f"{image.sha256}  {image.url.rpartition('/')[2]}\n" for image in images.values())
     (folder / "SHA256SUMS").write_text(sums)
-    glance.create(folder, images)
+    glance.create(folder, files)
     return images
 
 
@@ -107,6 +119,9 @@ class _Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        # A machine whose loopback is another one asks through a proxy, by the whole address; the proxy is this server.
+        own = f"http://127.0.0.1:{self.connection.getsockname()[1]}/"
+        self.path = f"/{self.path.removeprefix(own)}" if self.path.startswith(own) else self.path
         if not self.path.startswith(glance.PREFIX):
             super().do_GET()
             return

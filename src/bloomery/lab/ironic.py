@@ -16,8 +16,10 @@ from bloomery.lab import ipmitool, socat
 from bloomery.lab.errors import LabError
 from bloomery.lab.glance import PREFIX as GLANCE
 from bloomery.lab.images import IRONIC_SUBFOLDER
-from bloomery.lab.model import Options
+from bloomery.lab.model import Kind, Options
 from bloomery.lab.service import Service, die_with_parent, tail
+from bloomery.lab.vm import CONSOLE_INTERFACE
+from bloomery.lab.vm.qemu import HOST_ADDRESS
 from bloomery.lab.wait import answers
 
 PROVISIONING, CLEANING, RESCUING = "provisioning", "cleaning", "rescuing"
@@ -136,9 +138,9 @@ def _settings(
             "soft_power_off_timeout": 30,
             "check_allocations_interval": 5,
             "check_rescue_state_interval": 10,
-            "deploy_callback_timeout": 300 + options.deploy_seconds,
-            "clean_callback_timeout": 300,
-            "rescue_callback_timeout": 300,
+            "deploy_callback_timeout": options.call_back_seconds + options.deploy_seconds,
+            "clean_callback_timeout": options.call_back_seconds,
+            "rescue_callback_timeout": options.call_back_seconds,
             "node_locked_retry_attempts": 3,
             "file_url_allowed_paths": [images_folder],
         },
@@ -183,6 +185,8 @@ def _settings(
         "oslo_messaging_notifications": {"driver": "noop"},
         "sensor_data": {"send_sensor_data": False},
     }
+    if options.kind is Kind.VM:
+        _suit_virtual_machines(settings, folder, port=port)
     if neutron_url:
         settings["neutron"] = {
             "auth_type": "none",
@@ -192,6 +196,43 @@ def _settings(
             "rescuing_network": RESCUING,
         }
     return settings
+
+
+def _suit_virtual_machines(settings: dict[str, dict[str, object]], folder: Path, *, port: int) -> None:
+    """The settings are those for machines that boot: their agents are real, slow, and elsewhere."""
+    settings["DEFAULT"] |= {
+        "enabled_boot_interfaces": ["redfish-https", "redfish-virtual-media"],
+        "enabled_console_interfaces": ["no-console", CONSOLE_INTERFACE],
+        "enabled_hardware_types": ["redfish"],
+        **{
+            f"enabled_{name}_interfaces": real
+            for name, real in {
+                "deploy": ["direct", "ramdisk"],
+                "management": ["redfish"],
+                "power": ["redfish"],
+                "rescue": ["agent", "no-rescue"],
+                "storage": ["noop", "external"],
+            }.items()
+        },
+    }
+    settings["conductor"] |= {"power_state_change_timeout": 120, "soft_power_off_timeout": 300}
+    template = folder / "grub.template"
+    # Ironic's own waits five seconds for somebody to choose.
+    template.write_text("linux {{ linux }} {{ kernel_params }} --\ninitrd {{ initrd }}\nboot\n")
+    settings["DEFAULT"] |= {"grub_config_template": template}
+    # The conductor fetches and checks the image, and makes it a raw one, which the agent writes to the disk as it comes in. On
+    # its own the agent would have to hold all of it in memory.
+    settings["DEFAULT"] |= {"force_raw_images": True}
+    settings["agent"] |= {"image_download_source": "local"}
+    settings["agent"] |= {"post_deploy_get_power_state_retries": 60, "post_deploy_get_power_state_retry_interval": 2}
+    settings["deploy"] |= {
+        "external_callback_url": f"http://{HOST_ADDRESS}:{port}",
+        # Cleaning is real: every byte of every disk is written. Zeros, because they take no room in the disks' files.
+        "erase_devices_priority": 10,
+        "erase_devices_metadata_priority": 0,
+        "shred_random_overwrite_iterations": 0,
+        "shred_final_overwrite_with_zeros": True,
+    }
 
 
 def _render(settings: dict[str, dict[str, object]]) -> str:

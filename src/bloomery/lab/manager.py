@@ -17,9 +17,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import requests
+
 from bloomery.lab.errors import LabError
-from bloomery.lab.model import Lab, Options
+from bloomery.lab.model import Kind, Lab, Options
 from bloomery.lab.status import Status, read_lab, read_services
+from bloomery.lab.vm import images as vm_images
+from bloomery.lab.vm import programs
 from bloomery.lab.wait import until
 
 STATE_VARIABLE = "BLOOMERY_LAB"
@@ -102,9 +106,29 @@ def log_of(service: str, state: Path | None = None) -> Path:
     return folder / f"{service}.log"
 
 
+def forward(node: str, address: str, port: int, state: Path | None = None) -> int:
+    """A port of loopback leads to this port of this address of a virtual machine until it is switched off; returns which.
+
+    Raises:
+        LabError: no lab with virtual machines is up there, or it has no such node, or that is switched off.
+    """
+    it = status(state).lab
+    if it is None or it.options.kind is not Kind.VM:
+        raise LabError(f"no lab with virtual machines is up in {state or default_state()}")
+    reply = requests.post(
+        f"{it.bmc_url}/lab/machines/{it.node(node).uuid}/forward", json={"address": address, "port": port}, timeout=60
+    )
+    if not reply.ok:
+        raise LabError(reply.json().get("error", reply.text))
+    return int(reply.json()["port"])
+
+
 def _start(options: Options, state: Path | None, *, leash: str, progress: Progress) -> subprocess.Popen[str]:
     folder = (state or default_state()).absolute()
     _check_requirements(options)
+    if options.kind is Kind.VM:
+        programs.install(programs.TO_RUN, progress=progress)
+        vm_images.build(progress=progress)
     _make_state_folder(folder)
     with _lock(folder) as lock:
         log_file = os.open(folder / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -10,14 +10,17 @@ from typing import Any, Self
 from bloomery.lab.errors import LabError
 
 MAX_NODES = 5000
+MAX_MACHINES = 8
+"""How many nodes may be virtual machines: each takes one and a half gigabytes of memory, and a processor."""
 
 
 class Kind(StrEnum):
-    """What drives the nodes: a Redfish BMC, Ironic's fake hardware, or half of each."""
+    """What drives the nodes: a Redfish BMC, Ironic's fake hardware, half of each, or the BMC of a machine that boots."""
 
     REDFISH = "redfish"
     FAKE = "fake"
     BOTH = "both"
+    VM = "vm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,7 @@ class Options:
         deploy_seconds: how long writing an image takes, on both kinds of node; 0 is as fast as it goes.
         network: False leaves Neutron out; Ironic then accepts VIFs and keeps nothing.
         power_seconds: shortest and longest time that a BMC takes to change the power.
+        call_back_seconds: how long Ironic waits for a deploy agent that was started.
         companion: the command line of a further process that lives with the lab and works on it; `{port}` in it is the
             port of loopback on which it has to answer at `/healthz`. Empty means none.
     """
@@ -37,11 +41,16 @@ class Options:
     deploy_seconds: int = 0
     network: bool = True
     power_seconds: tuple[float, float] = (0.3, 0.9)
+    call_back_seconds: int = 300
     companion: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= MAX_NODES:
             raise LabError(f"a lab has 1 to {MAX_NODES} nodes, not {self.nodes}")
+        if self.kind is Kind.VM and self.nodes > MAX_MACHINES:
+            raise LabError(f"a lab has 1 to {MAX_MACHINES} virtual machines, not {self.nodes}")
+        if self.call_back_seconds < 1:
+            raise LabError(f"an agent has 1 second or more to call back, not {self.call_back_seconds}")
         if self.deploy_seconds < 0:
             raise LabError(f"the time to deploy is 0 seconds or more, not {self.deploy_seconds}")
         if not 0 < self.power_seconds[0] <= self.power_seconds[1]:
@@ -50,7 +59,9 @@ class Options:
     @property
     def redfish_nodes(self) -> int:
         """How many of the nodes have a BMC; they come first."""
-        return {Kind.REDFISH: self.nodes, Kind.FAKE: 0, Kind.BOTH: (self.nodes + 1) // 2}[self.kind]
+        return {Kind.REDFISH: self.nodes, Kind.FAKE: 0, Kind.BOTH: (self.nodes + 1) // 2, Kind.VM: self.nodes}[
+            self.kind
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,9 +30,12 @@ import yaml
 from bloomery.lab import agent, bmc, images, ironic, neutron
 from bloomery.lab.enrol import enrol, plan
 from bloomery.lab.errors import LabError
-from bloomery.lab.model import Lab, Options, read_options
+from bloomery.lab.model import Kind, Lab, LabNode, Options, read_options
 from bloomery.lab.service import RunningService, Service, start, stop, tail
 from bloomery.lab.status import LAB_FILE, SERVICES_FILE, write_services
+from bloomery.lab.vm import bmc as vm_bmc
+from bloomery.lab.vm import images as vm_images
+from bloomery.lab.vm.qemu import Hardware
 from bloomery.lab.wait import answers
 
 _ATTEMPTS = 3
@@ -99,7 +102,9 @@ class Supervisor:
         images_folder = state / "images"
 
         _say("preparing")
-        lab_images = images.create(images_folder, base_url=urls["images"])
+        built = vm_images.find() if options.kind is Kind.VM else None
+        lab_images = images.create(images_folder, base_url=urls["images"], built=built)
+        machines = _machines(nodes, state / "machines") if options.kind is Kind.VM else ()
         with ThreadPoolExecutor(len(_PARTS)) as pool:
             preparing = [
                 pool.submit(images.prepare, images_folder, port=ports["images"]),
@@ -113,7 +118,9 @@ class Supervisor:
                     neutron_url=neutron_url,
                 ),
             ]
-            if redfish_nodes:
+            if machines:
+                preparing.append(pool.submit(vm_bmc.prepare, state / "bmc", port=ports["bmc"], machines=machines))
+            elif redfish_nodes:
                 preparing.append(
                     pool.submit(
                         agent.prepare,
@@ -150,6 +157,7 @@ class Supervisor:
             images=lab_images,
             networks=networks,
             timeout_s=_ENROL_TIMEOUT_S + _ENROL_TIMEOUT_PER_NODE_S * len(nodes),
+            machines={hardware.uuid: hardware for hardware in machines},
         )
         lab = Lab(
             state=state,
@@ -159,7 +167,7 @@ class Supervisor:
             ironic_url=urls["ironic"],
             images_url=urls["images"],
             bmc_url=urls["bmc"] if redfish_nodes else None,
-            agent_url=urls["agent"] if redfish_nodes else None,
+            agent_url=urls["agent"] if redfish_nodes and not machines else None,
             neutron_url=neutron_url,
             companion_url=urls["companion"] if options.companion else None,
             networks=asdict(networks) if networks else {},
@@ -202,6 +210,24 @@ class Supervisor:
                     f"{waiting[0].name} did not answer within {_START_TIMEOUT_S:.0f} s (see {waiting[0].log})"
                 )
             time.sleep(0.1)
+
+
+def _machines(nodes: tuple[LabNode, ...], folder: Path) -> tuple[Hardware, ...]:
+    """What the virtual machines of these nodes are made of."""
+    ports = iter(_free_ports(3 * len(nodes)))
+    return tuple(
+        Hardware(
+            uuid=node.uuid,
+            name=node.name,
+            mac_addresses=node.mac_addresses,
+            disks=tuple(f"LAB-{number}-{disk}" for disk in "AB"),
+            folder=folder / node.name,
+            serial_port=next(ports),
+            agent_port=next(ports),
+            ssh_port=next(ports),
+        )
+        for number, node in enumerate(nodes)
+    )
 
 
 def _companion(lab: Lab, port: int) -> Service:

@@ -122,7 +122,7 @@ def scenes(it: lab.Lab, folder: Path, ssh_key: str) -> tuple[Scene, ...]:
                 f"    --image {first.url} \\\n"
                 f"    --checksum {checksums} \\\n"
                 f"    --network private --network storage \\\n"
-                f"    --ssh-key {_as_typed(folder / 'key.pub')} --user-data {_as_typed(folder / 'user-data')}"
+                f"    --ssh-key {as_typed(folder / 'key.pub')} --user-data {as_typed(folder / 'user-data')}"
             ),
             ask=deployed,
         ),
@@ -180,7 +180,7 @@ def scenes(it: lab.Lab, folder: Path, ssh_key: str) -> tuple[Scene, ...]:
     )
 
 
-def _as_typed(path: Path) -> str:
+def as_typed(path: Path) -> str:
     """The path as somebody in this folder would type it."""
     here = Path.cwd()
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
@@ -274,7 +274,7 @@ def demo(
     started = time.monotonic()
     try:
         with ExitStack() as stack:
-            it = stack.enter_context(_a_lab(console, options, keep=keep))
+            it = stack.enter_context(a_lab(console, options, keep=keep))
             up_s = time.monotonic() - started
             if serve:
                 _say_what_the_page_can(console, it, keep=keep)
@@ -297,13 +297,15 @@ def demo(
 
 
 @contextmanager
-def _a_lab(console: Console, wanted: lab.Options, *, keep: bool) -> Iterator[lab.Lab]:
+def a_lab(console: Console, wanted: lab.Options, *, keep: bool) -> Iterator[lab.Lab]:
     """A lab is up; one that is not kept ends with the block, or with this process."""
+    machines = "virtual machines that really boot" if wanted.kind is lab.Kind.VM else "virtual BMCs"
     console.print(
-        Text("A real Ironic with virtual BMCs, a Neutron and an image server, on this machine only.", "italic")
+        Text(f"A real Ironic with {machines}, a Neutron and an image server, on this machine only.", "italic")
     )
     deploying = f" --deploy-seconds {wanted.deploy_seconds}" if wanted.deploy_seconds else ""
-    words = f"bloomery lab up --nodes {wanted.nodes}{deploying}{' --serve' if wanted.companion else ''}"
+    kind = f" --kind {wanted.kind}" if wanted.kind is not LAB.kind else ""
+    words = f"bloomery lab up --nodes {wanted.nodes}{kind}{deploying}{' --serve' if wanted.companion else ''}"
     console.print(Text.assemble(("$ ", "green"), (words, "bold")))
     with console.status("preparing", spinner="dots") as spinner:
 
@@ -320,18 +322,11 @@ def _a_lab(console: Console, wanted: lab.Options, *, keep: bool) -> Iterator[lab
 
 def _play(console: Console, it: lab.Lab, up_s: float, *, keep: bool) -> None:
     console.print(f"up after {up_s:.1f} s; its clouds.yaml is all that a client needs")
-    exported = f"OS_CLIENT_CONFIG_FILE={_as_typed(it.cloud_config)} OS_CLOUD={it.cloud}"
+    exported = f"OS_CLIENT_CONFIG_FILE={as_typed(it.cloud_config)} OS_CLOUD={it.cloud}"
     console.print(Text.assemble(("$ ", "green"), (f"export {exported}", "bold")), soft_wrap=True)
     folder = it.state / "demo"
     ssh_key = _write_files(folder)
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("OS_")},
-        "OS_CLIENT_CONFIG_FILE": str(it.cloud_config),
-        "OS_CLOUD": it.cloud,
-        # The command of this installation, whatever else is installed.
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-    }
-    stage = Stage(console, environment, keep=keep)
+    stage = Stage(console, environment_of(it), keep=keep)
     stage.took_s["lab up"] = up_s
     with closing(Witnesses(it)) as witnesses:
         for scene in scenes(it, folder, ssh_key):
@@ -339,6 +334,17 @@ def _play(console: Console, it: lab.Lab, up_s: float, *, keep: bool) -> None:
     console.print()
     console.rule(Text("how long it took", "bold"), align="left", style="dim")
     console.print(stage.summary())
+
+
+def environment_of(it: lab.Lab) -> dict[str, str]:
+    """The variables with which a command line means the lab."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("OS_")},
+        "OS_CLIENT_CONFIG_FILE": str(it.cloud_config),
+        "OS_CLOUD": it.cloud,
+        # The command of this installation, whatever else is installed.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+    }
 
 
 def _write_files(folder: Path) -> str:
@@ -360,9 +366,9 @@ def _say_what_to_try(console: Console, it: lab.Lab) -> None:
     suggestions = (
         (
             "where the commands are, and which cloud is meant",
-            f"export PATH={_as_typed(Path(sys.executable).parent)}:$PATH",
+            f"export PATH={as_typed(Path(sys.executable).parent)}:$PATH",
         ),
-        ("", f"export OS_CLIENT_CONFIG_FILE={_as_typed(it.cloud_config)} OS_CLOUD={it.cloud}"),
+        ("", f"export OS_CLIENT_CONFIG_FILE={as_typed(it.cloud_config)} OS_CLOUD={it.cloud}"),
         ("three instances at once; Ctrl-C half-way, and nothing is left of them", several),
         ("why a machine cannot be had", "bloomery nodes --why-not --resource-class baremetal --trait CUSTOM_GPU"),
         ("what would be called, and nothing changed", "bloomery destroy db-1 --dry-run"),

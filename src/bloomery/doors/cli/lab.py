@@ -16,6 +16,7 @@ from rich.table import Table
 
 from bloomery import lab
 from bloomery.lab.service import tail
+from bloomery.lab.vm import images as vm_images
 from bloomery.plain import visible
 
 app = typer.Typer(
@@ -77,6 +78,24 @@ def service_in(state: Path) -> tuple[str, ...]:
     )
 
 
+@app.command("build-images")
+def build_images(
+    again: Annotated[bool, typer.Option("--again", help="Also if they are there: from the newest packages.")] = False,
+) -> None:
+    """Build the images of machines that really boot, once; `up --kind vm` does it too. Prints where they are."""
+    console, started = Console(stderr=True, highlight=False), time.monotonic()
+    with _plain_errors(console), console.status("looking") as spinner:
+
+        def show(doing: str) -> None:
+            spinner.update(doing)
+            if not console.is_terminal:
+                console.print(f"{time.monotonic() - started:5.1f} s  {doing}")
+
+        files = vm_images.build(again=again, progress=show)
+    for name, (path, _) in files.items():
+        typer.echo(f"{name}\t{path}")
+
+
 @app.command()
 def down(state: StateOption = None) -> None:
     """Take the lab down; its logs stay in its folder."""
@@ -135,6 +154,18 @@ def logs(
                     break
                 else:
                     time.sleep(0.2)
+
+
+@app.command()
+def forward(
+    node: Annotated[str, typer.Argument(help="The node's name.")],
+    address: Annotated[str, typer.Argument(help="An address that the machine has on its NICs.")],
+    port: Annotated[int, typer.Argument(help="The port there.", min=1, max=65535)] = 22,
+    state: StateOption = None,
+) -> None:
+    """Lead a port of this machine's loopback to a virtual machine; prints which. It lasts until that is switched off."""
+    with _plain_errors(Console(stderr=True, highlight=False)):
+        typer.echo(lab.forward(node, address, port, state))
 
 
 def main() -> None:

@@ -1,0 +1,35 @@
+"""A lab with two virtual machines, up once for all tests here: one boots by HTTP, with a bond, one by virtual media."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bloomery import lab
+from vm.machines import Machines
+
+# Under emulation, on a busy machine, an agent takes minutes to come up.
+CALL_BACK_SECONDS = 1800
+
+
+@pytest.fixture(scope="session")
+def vm_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Lab]:
+    if "BLOOMERY_VM_LAB" in os.environ:
+        # One that is up already: to run one test after another without waiting for it each time.
+        it = lab.status(Path(os.environ["BLOOMERY_VM_LAB"])).lab
+        assert it is not None
+        yield it
+        return
+    options = lab.Options(nodes=2, kind=lab.Kind.VM, call_back_seconds=CALL_BACK_SECONDS)
+    with lab.running(options, tmp_path_factory.mktemp("vm") / "state", progress=print) as it:
+        yield it
+
+
+@pytest.fixture(scope="session")
+def machines(vm_lab: lab.Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    it = Machines(vm_lab, Path(tmp_path_factory.mktemp("user")))
+    yield it
+    it.close()
