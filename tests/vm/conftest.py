@@ -11,9 +11,6 @@ import pytest
 from bloomery import lab
 from vm.machines import Machines
 
-# Under emulation, on a busy machine, an agent takes minutes to come up.
-CALL_BACK_SECONDS = 1800
-
 
 @pytest.fixture(scope="session")
 def vm_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Lab]:
@@ -23,7 +20,7 @@ def vm_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Lab]:
         assert it is not None
         yield it
         return
-    options = lab.Options(nodes=2, kind=lab.Kind.VM, call_back_seconds=CALL_BACK_SECONDS)
+    options = lab.Options(nodes=2, kind=lab.Kind.VM)
     with lab.running(options, tmp_path_factory.mktemp("vm") / "state", progress=print) as it:
         yield it
 

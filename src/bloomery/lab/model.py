@@ -31,7 +31,8 @@ class Options:
         deploy_seconds: how long writing an image takes, on both kinds of node; 0 is as fast as it goes.
         network: False leaves Neutron out; Ironic then accepts VIFs and keeps nothing.
         power_seconds: shortest and longest time that a BMC takes to change the power.
-        call_back_seconds: how long Ironic waits for a deploy agent that was started.
+        call_back_seconds: how long Ironic waits for a deploy agent that was started; None is five minutes, and half an hour
+            for virtual machines, which may be emulated.
         companion: the command line of a further process that lives with the lab and works on it; `{port}` in it is the
             port of loopback on which it has to answer at `/healthz`. Empty means none.
     """
@@ -41,7 +42,7 @@ class Options:
     deploy_seconds: int = 0
     network: bool = True
     power_seconds: tuple[float, float] = (0.3, 0.9)
-    call_back_seconds: int = 300
+    call_back_seconds: int | None = None
     companion: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -49,12 +50,17 @@ class Options:
             raise LabError(f"a lab has 1 to {MAX_NODES} nodes, not {self.nodes}")
         if self.kind is Kind.VM and self.nodes > MAX_MACHINES:
             raise LabError(f"a lab has 1 to {MAX_MACHINES} virtual machines, not {self.nodes}")
-        if self.call_back_seconds < 1:
+        if self.call_back_seconds is not None and self.call_back_seconds < 1:
             raise LabError(f"an agent has 1 second or more to call back, not {self.call_back_seconds}")
         if self.deploy_seconds < 0:
             raise LabError(f"the time to deploy is 0 seconds or more, not {self.deploy_seconds}")
         if not 0 < self.power_seconds[0] <= self.power_seconds[1]:
             raise LabError(f"the time of a power change goes from a shorter to a longer one, not {self.power_seconds}")
+
+    @property
+    def call_back_timeout_s(self) -> int:
+        """How long Ironic waits for a deploy agent that was started."""
+        return self.call_back_seconds or (1800 if self.kind is Kind.VM else 300)
 
     @property
     def redfish_nodes(self) -> int:

@@ -45,6 +45,16 @@ def die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+NICE = 10
+"""How far what works hard behind the scenes (emulated machines, builds) stands back for whoever works at this machine."""
+
+
+def stand_back() -> None:
+    """The calling process dies with its parent, and leaves the processor to others first."""
+    die_with_parent()
+    os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+
+
 def start(service: Service, *, logs: Path) -> RunningService:
     """The service's process runs, in a process group of its own, and will not outlive the caller."""
     log = logs / f"{service.name}.log"

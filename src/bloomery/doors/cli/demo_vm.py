@@ -32,7 +32,7 @@ from bloomery.doors.cli.exit_codes import CANCELLED
 from bloomery.lab.vm.disks import holds, is_blank
 from bloomery.lab.vm.login import Login
 
-LAB = lab.Options(nodes=1, kind=lab.Kind.VM, call_back_seconds=1800)
+LAB = lab.Options(nodes=1, kind=lab.Kind.VM)
 NAME = "web-1"
 ADDRESS = "10.20.5.10"
 MARKER = "the former tenant was here"

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bloomery.lab.errors import LabError
-from bloomery.lab.service import die_with_parent, tail
+from bloomery.lab.service import stand_back, tail
 from bloomery.lab.sums import Sums
 from bloomery.lab.vm import programs
 
@@ -183,17 +183,12 @@ class _Runner:
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
-            preexec_fn=_politely,
+            preexec_fn=stand_back,
             check=False,
         )
         if result.returncode:
             last = " ".join(line.strip() for line in tail(self._log, lines=6))
             raise LabError(f"{words[0]} failed while the images were built: {last} (see {self._log})")
-
-
-def _politely() -> None:
-    die_with_parent()
-    os.nice(10)
 
 
 def _build_agent(work: Path, ready: Path, run: _Runner, progress: Callable[[str], None]) -> None:
@@ -235,7 +230,11 @@ def _build_instance(work: Path, ready: Path, run: _Runner, progress: Callable[[s
 def _bootstrap(run: _Runner, packages: Sequence[str], recipe: Path, *, out: Path) -> None:
     """A tree with these packages was made and finished; `out` holds what it was finished into."""
     out.mkdir()
+    # As root it mounts what the machine has (/dev/shm, /proc) into its tree. In namespaces of their own these mounts, and all its
+    # processes, end with it, however it ends: nobody who then clears the tree away reaches through it.
+    apart = ("unshare", "--mount", "--pid", "--fork", "--kill-child") if os.geteuid() == 0 else ()
     run(
+        *apart,
         *("mmdebstrap", "--variant=minbase", "--format=null", f"--include={','.join(packages)}"),
         '--aptopt=Apt::Install-Recommends "false"',
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),

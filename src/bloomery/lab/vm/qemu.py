@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bloomery.lab.errors import LabError
-from bloomery.lab.service import die_with_parent, tail
+from bloomery.lab.service import stand_back, tail
 from bloomery.lab.vm.programs import EMULATOR, FIRMWARE_CODE, FIRMWARE_SETTINGS
 
 MIB = 1024 * 1024
@@ -298,11 +298,5 @@ def _start(words: Sequence[str], log: Path, control: int) -> subprocess.Popen[by
             stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=(control,),
-            preexec_fn=_behave,
+            preexec_fn=stand_back,
         )
-
-
-def _behave() -> None:
-    die_with_parent()
-    # Whoever works at this machine comes first.
-    os.nice(10)
