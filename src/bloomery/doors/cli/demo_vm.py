@@ -117,7 +117,7 @@ def play(console: Console, it: lab.Lab, *, keep: bool) -> Stage:
         show(
             "log in",
             "With the key, as anybody would. What is written now is what the next tenant must not find.",
-            f"{ssh()} 'echo {MARKER} | sudo tee /root/marker; uptime; ip -brief address; lsblk -o NAME,SIZE,SERIAL'",
+            f"{ssh()} 'echo {MARKER} | sudo tee /etc/marker; uptime; ip -brief address; lsblk -o NAME,SIZE,SERIAL'",
             lambda: _written(inside),
         )
         boot = inside.login().run("cat /proc/sys/kernel/random/boot_id")

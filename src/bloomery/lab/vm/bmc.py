@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import flask
 from sushy_tools import error
 from sushy_tools.emulator import main as emulator
 from sushy_tools.emulator.resources.systems.base import AbstractSystemsDriver
@@ -204,10 +203,10 @@ class VirtualMachines(AbstractSystemsDriver):  # type: ignore[misc]
         return [{"id": mac, "mac": mac} for mac in self.system(identity).machine.hardware.mac_addresses]
 
 
-hands = flask.Blueprint("lab", __name__, url_prefix="/lab")
+# The emulator is an application of Flask, and is added to by its own means.
+flask = emulator.flask
 
 
-@hands.get("/machines")
 def machines() -> Any:
     """Every machine: its power, what it boots, and where its lines are."""
     systems = emulator.app.systems
@@ -226,7 +225,6 @@ def machines() -> Any:
     return flask.jsonify(machines=rows)
 
 
-@hands.post("/machines/<identity>/forward")
 def forward(identity: str) -> Any:
     """A port of loopback leads to `port` of `address` on the machine until its power goes."""
     wanted = flask.request.get_json()
@@ -242,7 +240,6 @@ def forward(identity: str) -> Any:
     return flask.jsonify(port=port)
 
 
-@hands.put("/machines/<identity>/stuck")
 def stuck(identity: str) -> Any:
     """The machine hangs in its firmware the next time that it is switched on, or does not."""
     emulator.app.systems.system(identity).is_stuck = bool(flask.request.get_json()["is_stuck"])
@@ -252,7 +249,9 @@ def stuck(identity: str) -> Any:
 def main() -> None:
     """The emulator serves until the process is killed."""
     emulator.fakedriver.FakeDriver = VirtualMachines
-    emulator.app.register_blueprint(hands)
+    emulator.app.add_url_rule("/lab/machines", view_func=machines, methods=["GET"])
+    emulator.app.add_url_rule("/lab/machines/<identity>/forward", view_func=forward, methods=["POST"])
+    emulator.app.add_url_rule("/lab/machines/<identity>/stuck", view_func=stuck, methods=["PUT"])
     sys.exit(emulator.main())
 
 
