@@ -19,7 +19,7 @@ OF_NOVA = ["tests/doors_nova", "tests/door_matrix"]
 WITH_NOVA = ["tests/nova", "-n", "2"]
 """A worker has ten services of the lab and Nova beside it: on a small machine more workers make it no faster."""
 APART = ["tests/nova_releases", "tests/vm"]
-"""What needs the environments of older releases, or virtual machines, has a target of its own: `make test-matrix`, `make test-vm`."""
+"""What needs older releases' environments, or virtual machines, has targets of its own: `make test-matrix`, `make test-vm`."""
 PARTS = (["tests", *(f"--ignore={folder}" for folder in [*APART, *OF_NOVA, WITH_NOVA[0]])], OF_NOVA, WITH_NOVA)
 
 
