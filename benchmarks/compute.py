@@ -148,7 +148,7 @@ class _Service:
         nova_config.parse_args(["nova-compute"], default_config_files=[], configure_db=False, init_rpc=False)
         logging.disable(logging.ERROR)
         settings: dict[tuple[str | None, str], object] = {
-            ("database", "connection"): f"sqlite:///{folder / 'nova.sqlite'}",
+            ("database", "connection"): f"sqlite:///{folder / 'nova.sqlite'}?timeout=300",
             ("database", "sqlite_synchronous"): False,
             (None, "host"): HOST,
             (None, "force_config_drive"): True,
