@@ -14,7 +14,6 @@ CHOICE = "BLOOMERY_NOVA_DRIVERS"
 CHOSEN = tuple(os.environ.get(CHOICE, OURS).split(","))
 
 _D7 = "D7: a rebuild at compute API 2.93 or later fails"
-_D28 = "D28: the power that Nova is told contradicts what the driver has just done"
 _D30 = "D30: what was under way when nova-compute stopped ends in ERROR without a word"
 _FOR_EVER = "D30: a rescue or unrescue that was under way when nova-compute stopped is under way for ever"
 _D32 = "D32: the volume target stays behind"
@@ -32,7 +31,6 @@ UPSTREAM_FAILS: Mapping[str, str] = {
     "test_diagnostics_and_the_console_log_are_answered": _ABSENT,
     "test_an_operator_is_shown_every_node_and_nova_compute_has_nothing_to_complain_of": "the uptime is refused",
     "test_a_rebuild_that_fails_says_why_and_more_of_it_to_the_operator_and_can_be_repeated": _ABSENT,
-    "test_power_follows_the_user_and_nova_does_not_fight_it": _D28,
     "test_a_node_that_somebody_else_was_faster_to_claim_is_left_and_another_one_taken": "D17: the build is given up",
     "test_a_failed_tear_down_is_an_error_with_a_reason_and_can_be_repeated": "D6: the failure is taken for success",
     "test_a_tag_that_names_a_nic_puts_the_vif_there_and_the_guest_is_told": _ABSENT,
