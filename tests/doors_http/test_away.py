@@ -16,8 +16,8 @@ from bloomery.doors.http.settings import Settings
 from bloomery.errors import AccessDenied
 from bloomery.ironic import Node
 from bloomery.library import Bloomery
-from bloomery.testing import IronicSimulator, NeutronSimulator, Timings
-from doors_http.http_site import DEPLOY, Site, cloud, connected, running, served
+from bloomery.testing import Fault, FaultKind, IronicSimulator, NeutronSimulator, Timings
+from doors_http.http_site import DEPLOY, TIMEOUT_S, Site, cloud, connected, running, served
 from doors_http.test_killed import at, process, provisions
 
 
@@ -84,6 +84,17 @@ def test_a_first_start_while_ironic_is_away_says_that_nothing_is_known(tmp_path:
             ironic.accept_connections()
             site.wait_for(lambda: site.ask("GET", "/readyz").status_code == 200)
             assert len(site.get("/v1/nodes")["nodes"]) == 3
+
+
+def test_an_ironic_that_says_nothing_is_away_like_one_that_is_not_there(tmp_path: Path) -> None:
+    with cloud() as (ironic, neutron):
+        ironic.on_request = lambda _request: Fault(FaultKind.DELAY, delay_s=TIMEOUT_S)
+        with impatient(ironic, neutron, tmp_path) as site:
+            assert site.get("/v1")["ironic_api"] is None
+            assert site.problem(503, "GET", "/v1/nodes")["retryable"]
+            assert site.problem(503, "POST", "/v1/instances", DEPLOY)["retryable"]
+            ironic.on_request = None
+            site.wait_for(lambda: site.ask("GET", "/readyz").status_code == 200)
 
 
 def test_what_waiting_does_not_mend_ends_the_start(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_volumes_come_and_go_while_it_is_off(site: Site) -> None:
 
 def test_a_console_is_started_found_and_stopped(site: Site) -> None:
     site.deployed()
-    assert site.get("/v1/instances/web-1/console") == {"enabled": False, "kind": None, "url": None}
+    assert site.get("/v1/instances/web-1/console") == {"enabled": False, "kind": None, "url": None, "in_use": False}
     site.done("POST", "/v1/instances/web-1/console", {})
     found = site.get("/v1/instances/web-1/console")
     assert found["enabled"]

@@ -215,10 +215,11 @@ class Following:
         """
         view = self.view
         if not view.as_of:
-            raise (
-                self.failure.with_traceback(None)
-                if self.failure is not None
-                else ServiceUnavailable("Ironic has not shown its nodes yet", advice="Ask again in a moment")
+            failure = self.failure
+            raise ServiceUnavailable(
+                "Ironic has not shown its nodes yet",
+                reason=str(failure) if failure is not None else None,
+                advice="Ask again in a moment",
             )
         return view
 

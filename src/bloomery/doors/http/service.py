@@ -25,7 +25,7 @@ from bloomery.doors.http.settings import Settings
 from bloomery.doors.http.store import Event, Store
 from bloomery.doors.http.upstream import Cloud, Connect
 from bloomery.doors.http.working import Workers
-from bloomery.errors import InvalidRequest, ServiceUnavailable
+from bloomery.errors import BloomeryError, InvalidRequest
 from bloomery.ironic import Node
 from bloomery.library import Bloomery
 from bloomery.plain import logger
@@ -56,10 +56,13 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.cloud = Cloud(connect, self.metrics)
-        self._away: ServiceUnavailable | None = None
+        self._away: BloomeryError | None = None
         try:
             self.cloud.connect()
-        except ServiceUnavailable as problem:
+        except BloomeryError as problem:
+            if not problem.retryable:
+                raise
+            # It refuses connections, or accepts them and says nothing: either passes.
             log.warning("starting without Ironic: %s", problem)
             self._away = problem
         self.identity: Identity = identity_of(settings)

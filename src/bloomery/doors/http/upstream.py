@@ -34,7 +34,7 @@ class Cloud:
         self._connect = connect
         self._metrics = metrics
         self._api: Bloomery | None = None
-        self._failure: BloomeryError = ServiceUnavailable("Ironic has not been asked yet")
+        self._failure: BloomeryError | None = None
         self._connecting = threading.Lock()
 
     @property
@@ -50,7 +50,8 @@ class Cloud:
             ServiceUnavailable: it could not be made yet.
         """
         if self._api is None:
-            raise self._failure.with_traceback(None)
+            reason = str(self._failure) if self._failure is not None else "it has not been asked yet"
+            raise ServiceUnavailable("Ironic cannot be asked, so that nothing was begun", reason=reason)
         return self._api
 
     def connect(self) -> Bloomery:
