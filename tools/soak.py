@@ -5,7 +5,7 @@ Usage: python tools/soak.py [--lives 2000] [--nodes 50] [--minutes 30] [--faults
 The cloud (Ironic, Neutron, and a proxy before each that lets requests fail) is a process that is killed and comes back
 with what it knew; so are the workers, each of which lives several lives at once. Two janitors clean up, and an operator
 interferes. Whatever a killed worker had running is destroyed by another. The exit code is 0 if nothing leaked, nothing
-was double, no error was other than ours, and the memory and threads of those that were not killed stayed flat.
+was double, none crashed, no error was other than ours, and the memory and threads of those that were not killed stayed flat.
 """
 
 from __future__ import annotations
@@ -396,10 +396,15 @@ class Soak:
         return [word["ended"] for process in (*self.processes, *self.ended) for word in process.said if "life" in word]
 
     def kill(self, process: Process, number: int = signal.SIGKILL) -> None:
+        self._must_not_have_crashed(process)
         process.end(number)
         self.processes.remove(process)
         self.ended.append(process)
         self.kills[process.role] += 1
+
+    def _must_not_have_crashed(self, process: Process) -> None:
+        if process in self.processes and process.popen.poll():
+            self.violations.append(f"{process.name} ended by itself, with exit code {process.popen.returncode}")
 
     def run(self) -> None:
         """All lives were lived, or the time is over, and everything is cleaned up as far as it can be."""
@@ -445,6 +450,7 @@ class Soak:
             except subprocess.TimeoutExpired:
                 self.violations.append(f"{process.name} does not come to an end")
                 self.kill(process)
+            self._must_not_have_crashed(process)
         self._calm_down()
 
     def _wait_until_ready(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from bloomery.ironic.models import Node
+from bloomery.rest.decoding import decoder
 
 _WINDOW_BITS = -12
 """Four KiB, which hold two examples; a larger window would have to be cleared for each node."""
@@ -15,7 +16,7 @@ _MEMORY_LEVEL = 4
 _LEVEL = 1
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Node)
+_decoder = decoder(Node)
 
 
 class Packer:

@@ -19,6 +19,7 @@ from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1.adapter import Adapter
 
 from bloomery.plain import logger
+from bloomery.rest.decoding import decoder
 from bloomery.rest.failures import Failure, RequestFailure
 from bloomery.rest.timely import make_timely, whole_answers_by
 
@@ -61,7 +62,7 @@ class Reply:
             RequestFailure: GARBLED, if it is no such thing.
         """
         try:
-            return msgspec.json.decode(self.body, type=kind, strict=False)
+            return decoder(kind).decode(self.body)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as problem:
             raise RequestFailure(
                 Failure.GARBLED,

@@ -61,6 +61,7 @@ from bloomery.doors.http.tables import (
 from bloomery.errors import InvalidRequest
 from bloomery.ironic import Node
 from bloomery.plain import logger
+from bloomery.rest.decoding import decoder
 from bloomery.secret import Secret
 
 log = logger(__name__)
@@ -341,7 +342,7 @@ class Store:
         with self.reading() as connection:
             as_of = connection.execute(select(looks.c.as_of)).scalar()
             kept = connection.execute(select(shown.c.node)).scalars().all() if as_of else []
-        return float(as_of or 0.0), [msgspec.json.decode(text, type=Node) for text in kept]
+        return float(as_of or 0.0), [decoder(Node).decode(text) for text in kept]
 
     # Operations
 
