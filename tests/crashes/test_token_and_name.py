@@ -199,8 +199,8 @@ def test_a_name_that_is_not_found_for_a_while_is_an_outage_like_another(name: st
     at = drawn_write(random.Random(f"{SEED} {name} name"), name)
     with prepared(name) as struck:
         gone = Fault(FaultKind.RESET, meanwhile=lambda: resolver.goes_down(struck.proxies, comes_up_after=3))
-        api = through(struck, host=HOST)
         struck.proxies[at.service].arm(FaultRule(fault=gone, nth=at.nth))
+        api = through(struck, host=HOST)
         SCENARIOS[name].call(api, struck.world)
         assert_finished(struck, name)
     assert resolver.asked_in_vain == 3
@@ -213,8 +213,8 @@ def test_what_leaves_no_trace_is_done_or_told_but_not_done_twice_when_the_name_i
     at = drawn_write(random.Random(f"{SEED} {name} name"), name)
     with prepared(name) as struck:
         gone = Fault(FaultKind.RESET, meanwhile=lambda: resolver.goes_down(struck.proxies, comes_up_after=3))
-        api = through(struck, host=HOST)
         struck.proxies[at.service].arm(FaultRule(fault=gone, nth=at.nth))
+        api = through(struck, host=HOST)
         told: BloomeryError | None = None
         try:
             SCENARIOS[name].call(api, struck.world)

@@ -13,7 +13,7 @@ from sizes import deep_size
 MOST_REQUESTS = 8
 """For a server with one VIF and a config drive, without those that wait."""
 
-MOST_BYTES = 800
+MOST_BYTES = 1000
 """Of memory for each node that is held, whether it carries a server or not: all that is known of it, and its place in indexes."""
 
 
