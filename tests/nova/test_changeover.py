@@ -59,10 +59,10 @@ def test_a_server_of_novas_own_driver_can_be_destroyed_by_ours_and_the_other_way
         nova.change_driver(builder)
         volume = nova.volume()
         mapping = {"uuid": volume, "boot_index": 0, "source_type": "volume", "destination_type": "volume"}
-        servers = [
-            nova.create("from an image", flavor="bm-fake"),
-            nova.create("from a volume", image=None, flavor="bm-equipped", block_device_mapping_v2=[mapping]),
-        ]
+        on_volume = nova.create("from a volume", image=None, flavor="bm-equipped", block_device_mapping_v2=[mapping])
+        # The other may have any node of the class: before this one, the only node that this one may have.
+        nova.wait_for(on_volume, "ACTIVE")
+        servers = [on_volume, nova.create("from an image", flavor="bm-fake")]
         nodes = {server: nova.node(server) for server in servers if nova.wait_for(server, "ACTIVE")}
         nova.change_driver(destroyer)
         for server, node in nodes.items():
