@@ -9,9 +9,10 @@ from uuid import uuid4
 import pytest
 
 from bloomery import BloomeryError, Guest, Image, Nic, Progress, RebuildRequest, Secret, Volume
-from bloomery.errors import NodeUnavailable, NotSupported, PowerFailed, RollbackIncomplete
+from bloomery.errors import NetworkNotFound, NodeUnavailable, NotSupported, PowerFailed, RollbackIncomplete
 from bloomery.testing import Fault, FaultKind, RecordedRequest
 from bloomery.testing.gateways import ironic_at
+from bloomery.testing.http_simulator import Response
 from unwind.scenarios import FAST, World, a_request, a_world, deployed
 from unwind.test_unwind import settle
 
@@ -44,6 +45,21 @@ def test_a_vif_that_somebody_left_on_a_free_node_is_refused_and_left(world: Worl
         world.api().deploy(a_request(world), timeout_s=60)
     assert world.ironic.vifs(world.node) == [left]
     assert world.ironic.node(world.node)["instance_uuid"] is None
+
+
+def test_a_subnet_that_these_credentials_may_not_read_is_named_and_nothing_is_left(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = world.neutron.answer
+
+    def blind(request: RecordedRequest) -> Response:
+        return Response(200, {"subnets": []}) if request.path.endswith("/subnets") else answer(request)
+
+    before = world.seen()
+    monkeypatch.setattr(world.neutron, "answer", blind)
+    with pytest.raises(NetworkNotFound, match=r"there is no subnet .*, on which VIF web-1-0 has "):
+        world.api().deploy(a_request(world, nics=(Nic(network="private"),), volumes=()), timeout_s=60)
+    assert world.seen() == before
 
 
 def test_a_vif_that_may_be_anywhere_does_not_take_the_nic_of_one_that_may_not(world: World) -> None:

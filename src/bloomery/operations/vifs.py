@@ -602,7 +602,13 @@ def _on_nic(
 ) -> VifOnNic:
     addresses = []
     for address in vif.fixed_ips:
-        subnet = subnets[address.subnet_id]
+        subnet = subnets.get(address.subnet_id)
+        if subnet is None:
+            raise NetworkNotFound(
+                f"there is no subnet {address.subnet_id}, on which VIF {vif.label} has {address.ip_address}",
+                reason="it was deleted, or these credentials may not read it",
+                advice="Neutron's right `get_subnet` is needed for the config drive",
+            )
         addresses.append(
             DriveFixedIp(
                 ip_address=address.ip_address,
