@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
@@ -11,6 +12,7 @@ import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from html.parser import HTMLParser
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -125,6 +127,35 @@ def test_each_release_of_nova_that_the_driver_is_for_is_locked_tried_and_named()
     for release, series in matrix.SERIES.items():
         assert re.search(rf"^nova=={release}\.", matrix.lock_of(release).read_text(), re.MULTILINE)
         assert f"| {release} ({series}) | " in page
+
+
+def imported_by(file: Path, seen: set[Path]) -> Iterator[str]:
+    """The packages that the file and the tests' own modules that it imports cannot do without."""
+    if file in seen:
+        return
+    seen.add(file)
+    for part in ast.parse(file.read_text()).body:
+        named = [part.module or ""] if isinstance(part, ast.ImportFrom) else []
+        named += [alias.name for alias in part.names] if isinstance(part, ast.Import) else []
+        for name in named:
+            inside = (ROOT / "tests").joinpath(*name.split("."))
+            if found := [each for each in (inside.with_suffix(".py"), inside / "__init__.py") if each.exists()]:
+                yield from imported_by(found[0], seen)
+            elif not inside.is_dir():
+                yield name.partition(".")[0]
+
+
+@pytest.mark.parametrize("release", matrix.SERIES)
+def test_the_environment_of_a_release_of_nova_has_all_that_its_tests_import(release: str) -> None:
+    files = [*(ROOT / matrix.OF_THE_DRIVER).glob("*.py"), *(ROOT / name for name in matrix.UNDER_EVENTLET)]
+    files += [ROOT / "tests" / "nova_releases" / "under_eventlet.py", *(ROOT / "tests").glob("conftest.py")]
+    files += (ROOT / "tests" / "unit").glob("conftest.py")
+    seen: set[Path] = set()
+    imported = {name for file in files for name in imported_by(file, seen)} - sys.stdlib_module_names - {"bloomery"}
+    homes = packages_distributions()
+    locked = set(re.findall(r"^([a-z0-9-]+)==", matrix.lock_of(release).read_text(), re.MULTILINE))
+    assert {"nova", "requests"} <= imported
+    assert {name for name in imported if not {INSTALL.canonical(home) for home in homes[name]} & locked} == set()
 
 
 def test_no_file_names_a_package_registry() -> None:

@@ -19,9 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from nova_releases.matrix import ROOT, SERIES, STATE, folder_of, lock_of, python_of
-
-UNDER_EVENTLET = ("watch", "deadline", "retries", "fleet_keeping", "transport")
+from nova_releases.matrix import OF_THE_DRIVER, ROOT, SERIES, STATE, UNDER_EVENTLET, folder_of, lock_of, python_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +38,14 @@ def stages(release: str, jobs: int) -> tuple[Stage, ...]:
     return (
         Stage(
             name="the driver's own tests",
-            argv=(python, "-m", "pytest", *common, "-n", str(jobs), "--dist", "loadfile", "tests/doors_nova"),
+            argv=(python, "-m", "pytest", *common, "-n", str(jobs), "--dist", "loadfile", OF_THE_DRIVER),
             environment={},
         ),
         Stage(
             name="waits and connections under eventlet",
             argv=(
                 *(python, "-m", "nova_releases.under_eventlet", *common),
-                *(f"tests/unit/test_{name}.py" for name in UNDER_EVENTLET),
+                *UNDER_EVENTLET,
             ),
             environment={"PYTHONPATH": tests},
         ),

@@ -8,6 +8,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / ".matrix"
 SERIES: Mapping[str, str] = {"31": "2025.1", "32": "2025.2", "33": "2026.1", "34": "2026.2"}
+OF_THE_DRIVER = "tests/doors_nova"
+"""The tests that run in the environment of each release."""
+UNDER_EVENTLET = tuple(
+    f"tests/unit/test_{name}.py" for name in ("watch", "deadline", "retries", "fleet_keeping", "transport")
+)
+"""Those that run in it under its eventlet, too: of waits and of connections."""
 EVENTLET, THREADS = "eventlet", "threads"
 CONCURRENCY: Mapping[str, tuple[str, ...]] = {
     "31": (EVENTLET,),
