@@ -76,12 +76,8 @@ ReadBack = Callable[[RequestFailure], "T | None"]
 class _Page(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a list. Ironic gives `next` only where more follows; its own maximum may be below the limit asked for."""
 
+    rows: Sequence[Node | Port | PortGroup | VolumeConnector | VolumeTarget | Allocation]
     next: str | None = None
-
-    @property
-    def rows(self) -> Sequence[Node | Port | PortGroup | VolumeConnector | VolumeTarget | Allocation]:
-        """What is on it."""
-        raise NotImplementedError
 
     @property
     def last_if_more(self) -> str | None:
@@ -90,27 +86,15 @@ class _Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Nodes(_Page, frozen=True):
-    nodes: list[Node]
-
-    @property
-    def rows(self) -> Sequence[Node]:
-        return self.nodes
+    rows: list[Node] = msgspec.field(name="nodes")
 
 
 class _Ports(_Page, frozen=True):
-    ports: list[Port]
-
-    @property
-    def rows(self) -> Sequence[Port]:
-        return self.ports
+    rows: list[Port] = msgspec.field(name="ports")
 
 
 class _PortGroups(_Page, frozen=True):
-    portgroups: list[PortGroup]
-
-    @property
-    def rows(self) -> Sequence[PortGroup]:
-        return self.portgroups
+    rows: list[PortGroup] = msgspec.field(name="portgroups")
 
 
 class _Vifs(msgspec.Struct, frozen=True):
@@ -118,27 +102,15 @@ class _Vifs(msgspec.Struct, frozen=True):
 
 
 class _Connectors(_Page, frozen=True):
-    connectors: list[VolumeConnector]
-
-    @property
-    def rows(self) -> Sequence[VolumeConnector]:
-        return self.connectors
+    rows: list[VolumeConnector] = msgspec.field(name="connectors")
 
 
 class _Targets(_Page, frozen=True):
-    targets: list[VolumeTarget]
-
-    @property
-    def rows(self) -> Sequence[VolumeTarget]:
-        return self.targets
+    rows: list[VolumeTarget] = msgspec.field(name="targets")
 
 
 class _Allocations(_Page, frozen=True):
-    allocations: list[Allocation]
-
-    @property
-    def rows(self) -> Sequence[Allocation]:
-        return self.allocations
+    rows: list[Allocation] = msgspec.field(name="allocations")
 
 
 class _Conductors(msgspec.Struct, frozen=True):
@@ -313,7 +285,7 @@ class Ironic:
             _Nodes,
             doing=f"looking for instance {instance_uuid}",
             query={"instance_uuid": instance_uuid, "fields": ",".join(self._known(fields))},
-        ).nodes
+        ).rows
         # A filter that got lost on the way would give every node there is.
         return next((node for node in nodes if node.instance_uuid == instance_uuid), None)
 
@@ -336,14 +308,14 @@ class Ironic:
         }
         query |= {"fields": ",".join(self._known(fields)), "limit": page}
         for answer in self._pages("/nodes", _Nodes, of="nodes", doing="listing nodes", query=query, bulk=True):
-            yield from answer.nodes
+            yield from answer.rows
 
     def newest_changes(self, *, limit: int, marker: str | None = None) -> list[Node]:
         """The nodes that were changed last, the very last one first, with everything that Ironic has of them."""
         query: dict[str, Any] = {"detail": "true", "sort_key": "updated_at", "sort_dir": "desc", "limit": limit}
         if marker is not None:
             query["marker"] = marker
-        return self._read("/nodes", _Nodes, doing="asking what has changed", query=query).nodes
+        return self._read("/nodes", _Nodes, doing="asking what has changed", query=query).rows
 
     def ports(self, node_uuid: str) -> list[Port]:
         """The node's NICs."""
@@ -353,13 +325,13 @@ class Ironic:
         query = {"node": node_uuid, "fields": fields}
         doing = f"reading the NICs of node {node_uuid}"
         pages = self._pages("/ports", _Ports, of="NICs", doing=doing, query=query)
-        return _of_node(node_uuid, [port for page in pages for port in page.ports])
+        return _of_node(node_uuid, [port for page in pages for port in page.rows])
 
     def every_port(self) -> Iterator[Port]:
         """The NICs of all nodes, page by page, with what is plugged into them."""
         query: dict[str, Any] = {"fields": "uuid,address,node_uuid,internal_info", "limit": PAGE}
         for page in self._pages("/ports", _Ports, of="NICs", doing="listing NICs", query=query, bulk=True):
-            yield from page.ports
+            yield from page.rows
 
     def port_groups(self, node_uuid: str) -> list[PortGroup]:
         """The node's bonds."""
@@ -367,7 +339,7 @@ class Ironic:
         query = {"node": node_uuid, "fields": fields}
         doing = f"reading the bonds of node {node_uuid}"
         pages = self._pages("/portgroups", _PortGroups, of="bonds", doing=doing, query=query)
-        return _of_node(node_uuid, [group for page in pages for group in page.portgroups])
+        return _of_node(node_uuid, [group for page in pages for group in page.rows])
 
     def vifs(self, node_uuid: str) -> list[str]:
         """The VIFs that are plugged into the node."""
@@ -775,7 +747,7 @@ class Ironic:
     def allocations(self) -> list[Allocation]:
         """Every allocation that these credentials may see."""
         pages = self._pages("/allocations", _Allocations, of="allocations", doing="listing allocations", bulk=True)
-        return [allocation for page in pages for allocation in page.allocations]
+        return [allocation for page in pages for allocation in page.rows]
 
     def allocate(
         self,
@@ -856,7 +828,7 @@ class Ironic:
         query = {"node": node_uuid, "detail": "true"}
         doing = f"reading the volume connectors of node {node_uuid}"
         pages = self._pages("/volume/connectors", _Connectors, of="volume connectors", doing=doing, query=query)
-        return _of_node(node_uuid, [connector for page in pages for connector in page.connectors])
+        return _of_node(node_uuid, [connector for page in pages for connector in page.rows])
 
     def volume_targets(self, node_uuid: str) -> list[VolumeTarget]:
         """The volumes that the node has."""
@@ -870,7 +842,7 @@ class Ironic:
 
     def _volume_targets(self, query: Mapping[str, Any], *, doing: str, bulk: bool = False) -> list[VolumeTarget]:
         pages = self._pages("/volume/targets", _Targets, of="volume targets", doing=doing, query=query, bulk=bulk)
-        return [target for page in pages for target in page.targets]
+        return [target for page in pages for target in page.rows]
 
     def add_volume_target(
         self,

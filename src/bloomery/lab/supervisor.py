@@ -36,7 +36,7 @@ from bloomery.lab.status import LAB_FILE, SERVICES_FILE, write_services
 from bloomery.lab.vm import bmc as vm_bmc
 from bloomery.lab.vm import images as vm_images
 from bloomery.lab.vm.qemu import Hardware
-from bloomery.lab.wait import answers
+from bloomery.lab.wait import answers, until
 
 _ATTEMPTS = 3
 _GRACE_S = 1.0
@@ -195,21 +195,33 @@ class Supervisor:
 
     def _await_ready(self) -> None:
         waiting = list(self._running)
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while waiting:
+
+        def all_answer() -> bool:
             for running in waiting:
-                last = tail(running.log, lines=_START_LINES)
-                # Ironic stays, without its API, when it cannot have its port.
-                if any("address already in use" in line.lower() for line in last):
-                    raise _PortTaken(running.name)
-                if running.has_ended():
-                    raise LabError(f"{running.name} ended at once: {''.join(last[-1:])} (see {running.log})")
-            waiting = [running for running in waiting if not running.service.is_ready()]
-            if waiting and time.monotonic() > deadline:
-                raise LabError(
-                    f"{waiting[0].name} did not answer within {_START_TIMEOUT_S:.0f} s (see {waiting[0].log})"
-                )
-            time.sleep(0.1)
+                _must_not_end(running)
+            waiting[:] = [running for running in waiting if not running.service.is_ready()]
+            return not waiting
+
+        until(
+            all_answer,
+            what=lambda: f"an answer of {waiting[0].name} (see {waiting[0].log})",
+            timeout_s=_START_TIMEOUT_S,
+        )
+
+
+def _must_not_end(running: RunningService) -> None:
+    """It runs, and got its port.
+
+    Raises:
+        _PortTaken: another program has its port by now.
+        LabError: it has ended.
+    """
+    last = tail(running.log, lines=_START_LINES)
+    # Ironic stays, without its API, when it cannot have its port.
+    if any("address already in use" in line.lower() for line in last):
+        raise _PortTaken(running.name)
+    if running.has_ended():
+        raise LabError(f"{running.name} ended at once: {''.join(last[-1:])} (see {running.log})")
 
 
 def _machines(nodes: tuple[LabNode, ...], folder: Path) -> tuple[Hardware, ...]:

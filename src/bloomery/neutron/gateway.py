@@ -28,15 +28,8 @@ class _Link(msgspec.Struct, frozen=True):
 class _Page(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a list: Neutron cuts lists where its operator has set `pagination_max_limit`."""
 
-    @property
-    def rows(self) -> Sequence[Network | Subnet | NeutronPort | SecurityGroup]:
-        """What is on it."""
-        raise NotImplementedError
-
-    @property
-    def links(self) -> Sequence[_Link]:
-        """Where to go from it."""
-        raise NotImplementedError
+    rows: Sequence[Network | Subnet | NeutronPort | SecurityGroup]
+    links: list[_Link] = []
 
     @property
     def last_if_more(self) -> str | None:
@@ -45,42 +38,18 @@ class _Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Networks(_Page, frozen=True):
-    networks: list[Network]
-    networks_links: list[_Link] = []
-
-    @property
-    def rows(self) -> Sequence[Network]:
-        return self.networks
-
-    @property
-    def links(self) -> Sequence[_Link]:
-        return self.networks_links
+    rows: list[Network] = msgspec.field(name="networks")
+    links: list[_Link] = msgspec.field(name="networks_links", default_factory=list)
 
 
 class _Subnets(_Page, frozen=True):
-    subnets: list[Subnet]
-    subnets_links: list[_Link] = []
-
-    @property
-    def rows(self) -> Sequence[Subnet]:
-        return self.subnets
-
-    @property
-    def links(self) -> Sequence[_Link]:
-        return self.subnets_links
+    rows: list[Subnet] = msgspec.field(name="subnets")
+    links: list[_Link] = msgspec.field(name="subnets_links", default_factory=list)
 
 
 class _Ports(_Page, frozen=True):
-    ports: list[NeutronPort]
-    ports_links: list[_Link] = []
-
-    @property
-    def rows(self) -> Sequence[NeutronPort]:
-        return self.ports
-
-    @property
-    def links(self) -> Sequence[_Link]:
-        return self.ports_links
+    rows: list[NeutronPort] = msgspec.field(name="ports")
+    links: list[_Link] = msgspec.field(name="ports_links", default_factory=list)
 
 
 class _Port(msgspec.Struct, frozen=True):
@@ -88,16 +57,8 @@ class _Port(msgspec.Struct, frozen=True):
 
 
 class _Groups(_Page, frozen=True):
-    security_groups: list[SecurityGroup]
-    security_groups_links: list[_Link] = []
-
-    @property
-    def rows(self) -> Sequence[SecurityGroup]:
-        return self.security_groups
-
-    @property
-    def links(self) -> Sequence[_Link]:
-        return self.security_groups_links
+    rows: list[SecurityGroup] = msgspec.field(name="security_groups")
+    links: list[_Link] = msgspec.field(name="security_groups_links", default_factory=list)
 
 
 class Neutron:
@@ -132,17 +93,17 @@ class Neutron:
         return every_page(read, lambda page: page.last_if_more, what=f"Neutron gave a list of {path.strip('/')}")
 
     def _networks(self, query: Mapping[str, Any] | None, *, doing: str) -> list[Network]:
-        return [row for page in self._pages("/networks", _Networks, doing=doing, query=query) for row in page.networks]
+        return [row for page in self._pages("/networks", _Networks, doing=doing, query=query) for row in page.rows]
 
     def _subnets(self, query: Mapping[str, Any], *, doing: str) -> list[Subnet]:
-        return [row for page in self._pages("/subnets", _Subnets, doing=doing, query=query) for row in page.subnets]
+        return [row for page in self._pages("/subnets", _Subnets, doing=doing, query=query) for row in page.rows]
 
     def _ports(self, query: Mapping[str, Any], *, doing: str) -> list[NeutronPort]:
-        return [row for page in self._pages("/ports", _Ports, doing=doing, query=query) for row in page.ports]
+        return [row for page in self._pages("/ports", _Ports, doing=doing, query=query) for row in page.rows]
 
     def _groups(self, query: Mapping[str, Any], *, doing: str) -> list[SecurityGroup]:
         pages = self._pages("/security-groups", _Groups, doing=doing, query=query)
-        return [row for page in pages for row in page.security_groups]
+        return [row for page in pages for row in page.rows]
 
     def _write(
         self,
