@@ -98,6 +98,23 @@ class Leak:
     reason: str
     advice: str | None = None
 
+    @classmethod
+    def of_others(
+        cls, kind: Kind, name: str, uuid: str, node: Node | None, instance_uuid: str | None, *, reason: str, advice: str
+    ) -> Leak:
+        """Something that is somebody else's: on the node, or for it, where that is known."""
+        return cls(
+            kind=kind,
+            verdict=Verdict.FOREIGN,
+            name=name,
+            id=uuid,
+            node=node.label if node is not None else None,
+            node_uuid=node.uuid if node is not None else None,
+            instance_uuid=instance_uuid,
+            reason=reason,
+            advice=advice,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -399,14 +416,12 @@ def _foreign_claims(lists: Lists) -> Iterator[Leak]:
     for node in lists.nodes.values():
         is_claimed = node.state is Provision.AVAILABLE and node.instance_uuid is not None
         if is_claimed and node.mark is None and node.instance_uuid not in ours:
-            yield Leak(
-                kind=Kind.CLAIM,
-                verdict=Verdict.FOREIGN,
-                name=node.label,
-                id=node.uuid,
-                node=node.label,
-                node_uuid=node.uuid,
-                instance_uuid=node.instance_uuid,
+            yield Leak.of_others(
+                Kind.CLAIM,
+                node.label,
+                node.uuid,
+                node,
+                node.instance_uuid,
                 reason="somebody has claimed the node, and nothing is deployed on it (yet)",
                 advice=f"If it stays so: see whose it is, then `baremetal node unset --instance-uuid {node.uuid}`",
             )
@@ -420,14 +435,12 @@ def _foreign_vifs(lists: Lists) -> Iterator[Leak]:
             continue
         if nic.vif_id is None or nic.vif_id in ours or nic.vif_id in vifs.marked(node.any_mark):
             continue
-        yield Leak(
-            kind=Kind.VIF,
-            verdict=Verdict.FOREIGN,
-            name=nic.vif_id,
-            id=nic.vif_id,
-            node=node.label,
-            node_uuid=node.uuid,
-            instance_uuid=None,
+        yield Leak.of_others(
+            Kind.VIF,
+            nic.vif_id,
+            nic.vif_id,
+            node,
+            None,
             reason="it is plugged into a free node, which we refuse to deploy with it",
             advice=f"See whose it is, then `baremetal node vif detach {node.uuid} {nic.vif_id}`",
         )
@@ -447,14 +460,12 @@ def _foreign_ports(lists: Lists) -> Iterator[Leak]:
             if node is not None
             else "no node that these credentials see is what it is for"
         )
-        yield Leak(
-            kind=Kind.VIF,
-            verdict=Verdict.FOREIGN,
-            name=port.label,
-            id=port.id,
-            node=node.label if node is not None else None,
-            node_uuid=node.uuid if node is not None else None,
-            instance_uuid=port.device_id if node is None or node.uuid != port.device_id else None,
+        yield Leak.of_others(
+            Kind.VIF,
+            port.label,
+            port.id,
+            node,
+            port.device_id if node is None or node.uuid != port.device_id else None,
             reason=f"{whose}, and it is plugged into nothing; an Ironic that was killed may have left it",
             advice=f"See whose it is, then `openstack port delete {port.id}`",
         )
@@ -470,14 +481,12 @@ def _foreign_targets(lists: Lists) -> Iterator[Leak]:
 def _foreign_instance_info(lists: Lists) -> Iterator[Leak]:
     for node in lists.nodes.values():
         if leftovers.is_unused(node) and node.any_mark is None and node.instance_info:
-            yield Leak(
-                kind=Kind.INSTANCE_INFO,
-                verdict=Verdict.FOREIGN,
-                name=node.label,
-                id=node.uuid,
-                node=node.label,
-                node_uuid=node.uuid,
-                instance_uuid=None,
+            yield Leak.of_others(
+                Kind.INSTANCE_INFO,
+                node.label,
+                node.uuid,
+                node,
+                None,
                 reason=f"a free node has {', '.join(sorted(node.instance_info))}; the next deploy replaces that",
                 advice=f"`baremetal node set --instance-info '{{}}' {node.uuid}`, if it tells too much",
             )

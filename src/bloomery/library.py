@@ -270,7 +270,11 @@ class Bloomery:
         """
         options = _options(timeout_s, cancellation, on_progress)
         node, instance_uuid = instances.find_to_destroy(self._ironic(), instance)
-        if instance_uuid is not None:
+        if instance_uuid is None:
+            return
+        if node is None:
+            tear_down.drop_claim(self.services, instance_uuid, options)
+        else:
             tear_down.destroy(self.services, node, instance_uuid, options, wait_for_cleaning=wait_for_cleaning)
 
     def rebuild(

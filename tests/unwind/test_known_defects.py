@@ -9,7 +9,16 @@ from uuid import uuid4
 import pytest
 
 from bloomery import BloomeryError, Guest, Image, Nic, Progress, RebuildRequest, Secret, Volume
-from bloomery.errors import NetworkNotFound, NodeUnavailable, NotSupported, PowerFailed, RollbackIncomplete
+from bloomery.deadline import Deadline
+from bloomery.errors import (
+    Conflict,
+    NetworkNotFound,
+    NodeUnavailable,
+    NotFound,
+    NotSupported,
+    PowerFailed,
+    RollbackIncomplete,
+)
 from bloomery.testing import Fault, FaultKind, RecordedRequest
 from bloomery.testing.gateways import ironic_at
 from bloomery.testing.http_simulator import Response
@@ -176,6 +185,46 @@ def test_a_vif_that_cannot_be_unplugged_does_not_keep_the_others_plugged(world: 
     world.api().destroy(world.node, timeout_s=60)
     assert world.ironic.vifs(world.node) == []
     assert raised.value.left
+
+
+@pytest.mark.parametrize("is_taken", [False, True], ids=["with its node", "without a node"])
+@pytest.mark.parametrize("named_by", ["name", "UUID"])
+def test_a_claim_that_could_not_be_given_up_before_its_node_was_marked_is_destroyed_as_advised(
+    world: World, is_taken: bool, named_by: str
+) -> None:
+    def broken(request: RecordedRequest) -> Fault | None:
+        if request.method == "POST" and request.path.endswith("/allocations") and is_taken:
+            world.ironic.set(world.node, instance_uuid=str(uuid4()))
+        is_refused = request.method == "PATCH" or (request.method == "DELETE" and "/allocations/" in request.path)
+        return Fault(FaultKind.STATUS, 400, message="the database is read-only") if is_refused else None
+
+    before = world.seen()
+    world.ironic.on_request = broken
+    with pytest.raises(RollbackIncomplete, match="the database is read-only") as raised:
+        world.api().deploy(a_request(world), timeout_s=60)
+    assert "bloomery destroy" in str(raised.value)
+    (claim,) = world.ironic.allocations()
+    assert world.ironic.node(world.node)["extra"] == {}
+    world.ironic.on_request = None
+    if is_taken:
+        world.ironic.set(world.node, instance_uuid=None)
+    world.api().destroy("web-1" if named_by == "name" else claim["uuid"], timeout_s=60)
+    assert world.seen() == before
+
+
+@pytest.mark.parametrize("extra", [{}, {"bloomery": {"manager": "nova", "instance_uuid": "x"}}, {"bloomery": "web-1"}])
+def test_a_claim_that_somebody_else_made_is_not_destroyed(world: World, extra: dict[str, object]) -> None:
+    api = world.api()
+    claim = ironic_at(world.ironic.url).allocate(str(uuid4()), resource_class="baremetal", name="web-1", extra=extra)
+
+    def has_node() -> bool | None:
+        return world.ironic.node(world.node)["instance_uuid"] == claim.uuid or None
+
+    api.services.watch.poll(has_node, deadline=Deadline(60), doing="waiting for the allocation's node")
+    before = world.seen()
+    with pytest.raises((Conflict, NotFound)):
+        api.destroy("web-1", timeout_s=60)
+    assert world.seen() == before
 
 
 def test_a_rebuild_knows_images_as_a_deploy_does_and_refuses_a_name_where_no_glance_is(world: World) -> None:

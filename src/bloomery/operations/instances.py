@@ -12,7 +12,7 @@ from uuid import UUID
 from bloomery.engine import Step
 from bloomery.errors import AmbiguousName, Conflict, InstanceNotFound, NodeNotFound, NodeTakenAway, NodeUnavailable
 from bloomery.fleet import Fleet
-from bloomery.ironic import Ironic, Node
+from bloomery.ironic import Allocation, Ironic, Node
 from bloomery.ironic.models import MARK
 from bloomery.operations import vifs
 from bloomery.operations.run import (
@@ -188,10 +188,11 @@ def _find_by_name(ironic: Ironic, name: str) -> Node:
     return _with_instance(named)
 
 
-def find_to_destroy(ironic: Ironic, name_or_uuid: str) -> tuple[Node, str | None]:
+def find_to_destroy(ironic: Ironic, name_or_uuid: str) -> tuple[Node | None, str | None]:
     """The node that carries the instance, or carried it last and still has our mark; and the instance's UUID.
 
-    The UUID is None where a node is named that has nothing of an instance: there is nothing left to destroy.
+    The node is None where all that there is of the instance is its allocation. The UUID is None where a node is named that has
+    nothing of an instance: there is nothing left to destroy.
 
     Raises:
         InstanceNotFound: nothing is left of such an instance.
@@ -204,12 +205,24 @@ def find_to_destroy(ironic: Ironic, name_or_uuid: str) -> tuple[Node, str | None
         if named is not None and named.any_mark is None:
             return named, None
         left = [named] if named is not None else [node for node in ironic.nodes() if _once_carried(node, name_or_uuid)]
-        if not left:
+        if left:
+            return left[0], str((left[0].any_mark or {}).get("instance_uuid"))
+        claim = _our_claim(ironic, name_or_uuid)
+        if claim is None:
             raise
-        return left[0], str((left[0].any_mark or {}).get("instance_uuid"))
-    must_be_ours(node, "destroy")
+        return None, claim.uuid
+    is_claim_only = node.mark is None and node.state is Provision.AVAILABLE
+    if not is_claim_only or _our_claim(ironic, str(node.instance_uuid)) is None:
+        must_be_ours(node, "destroy")
     must_not_be_protected(node, "destroy")
     return node, str(node.instance_uuid)
+
+
+def _our_claim(ironic: Ironic, name_or_uuid: str) -> Allocation | None:
+    """The allocation of that name or UUID, if its mark is ours: a deploy has it before it marks the node."""
+    allocation = ironic.allocation(name_or_uuid)
+    mark = as_mapping(allocation.extra.get(MARK)) if allocation is not None else {}
+    return allocation if mark and is_managed_by(BLOOMERY, mark) else None
 
 
 def _once_carried(node: Node, name_or_uuid: str) -> bool:

@@ -73,6 +73,17 @@ def destroy(
     return run.node
 
 
+def drop_claim(services: Services, instance_uuid: str, options: Options) -> None:
+    """The allocation is gone, all that there is of an instance which no node carries yet.
+
+    Raises:
+        NodeUnavailable: a node has been deployed with it meanwhile.
+    """
+    run = Run("destroy", services, options, instance_uuid=instance_uuid)
+    run.commit()
+    run.ironic.delete_allocation(instance_uuid)
+
+
 # Steps' bodies, shared with the undoing of a deploy
 
 
