@@ -15,7 +15,6 @@ import threading
 import time
 import traceback
 import tracemalloc
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from .measuring import Cost, cost_of
+
+# Nova's objects are made where the driver's tests make them.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 BLOOMERY, UPSTREAM, TUNED = "bloomery", "nova", "nova, tuned"
 """Our driver; Nova's with the options that it comes with; and Nova's with the options of `TUNING`."""
@@ -262,8 +264,12 @@ class _Service:
         Args:
             wires: for each node, a Neutron port as its API shows it.
         """
+        from nova.network import model
+
+        import nova_objects
+
         made = {node_uuid: self._instance(node_uuid) for node_uuid in wires}
-        vifs = {node_uuid: _network_info(port) for node_uuid, port in wires.items()}
+        vifs = {node_uuid: model.NetworkInfo([nova_objects.vif(port)]) for node_uuid, port in wires.items()}
         self.driver.get_available_nodes()
 
         def build(node_uuid: str) -> str:
@@ -271,7 +277,8 @@ class _Service:
             try:
                 self.driver.prepare_for_spawn(instance)
                 self.driver.prepare_networks_before_block_device_mapping(instance, network_info)
-                self.driver.spawn(self.context, instance, _image(), [], None, {}, network_info=network_info)
+                image = nova_objects.image()
+                self.driver.spawn(self.context, instance, image, [], None, {}, network_info=network_info)
             except Exception as problem:  # noqa: BLE001  every failure is counted
                 return f"{type(problem).__name__}: {problem}"
             finally:
@@ -313,71 +320,10 @@ class _Service:
         }
 
     def _instance(self, node_uuid: str) -> Any:
-        from nova import objects
-        from nova.compute import vm_states
+        import nova_objects
 
-        flavor = objects.Flavor(
-            id=1,
-            flavorid="metal",
-            name="metal",
-            memory_mb=8192,
-            vcpus=4,
-            root_gb=10,
-            ephemeral_gb=0,
-            swap=0,
-            rxtx_factor=1.0,
-            vcpu_weight=0,
-            disabled=False,
-            is_public=True,
-            extra_specs={"resources:CUSTOM_BAREMETAL_FAKE": "1"},
-            description=None,
-            projects=[],
-        )
-        instance = objects.Instance(
-            self.context,
-            uuid=str(uuid.uuid4()),
-            project_id="project",
-            user_id="user",
-            host=HOST,
-            node=node_uuid,
-            compute_id=1,
-            display_name="web-1",
-            hostname="web-1",
-            image_ref=str(uuid.uuid4()),
-            vm_state=vm_states.BUILDING,
-            system_metadata={"image_disk_format": "raw", "image_base_image_ref": "x"},
-            metadata={},
-            flavor=flavor,
-            old_flavor=None,
-            new_flavor=None,
-            config_drive="True",
-        )
-        instance.create()
-        instance.keypairs = objects.KeyPairList(objects=[])
-        return instance
-
-
-def _image() -> Any:
-    from nova import objects
-
-    return objects.ImageMeta(id=str(uuid.uuid4()), name="debian", properties=objects.ImageMetaProps.from_dict({}))
-
-
-def _network_info(port: Mapping[str, Any]) -> Any:
-    """The port as Nova's network model has it."""
-    from nova.network import model
-
-    subnet = model.Subnet(
-        cidr="10.0.0.0/16",
-        dns=[],
-        gateway=model.IP("10.0.0.1", type="gateway"),
-        ips=[model.FixedIP(address=fixed["ip_address"]) for fixed in port["fixed_ips"][:1]],
-        routes=[],
-        version=4,
-    )
-    network = model.Network(id=port["network_id"], label="private", subnets=[subnet], mtu=1500)
-    vif = model.VIF(id=port["id"], address=port["mac_address"], network=network, type="other", devname="eth0")
-    return model.NetworkInfo([vif])
+        specs = {"resources:CUSTOM_BAREMETAL_FAKE": "1"}
+        return nova_objects.instance(self.context, node=node_uuid, host=HOST, extra_specs=specs, config_drive="True")
 
 
 def _write_mkisofs(program: Path) -> None:

@@ -24,6 +24,7 @@ from nova.objects import block_device as block_device_object
 from nova.virt import block_device as virt_block_device
 from oslo_utils import timeutils
 
+import nova_objects
 from bloomery.doors.nova.config import Connection
 from bloomery.doors.nova.driver import IronicDriver
 from bloomery.library import connect
@@ -117,46 +118,8 @@ class NovaWorld:
 
     def instance(self, *, node: str | None = None, host: str = HOST, **values: Any) -> Any:
         """A server that Nova has put on the node."""
-        flavor = objects.Flavor(
-            id=1,
-            flavorid="metal",
-            name="metal",
-            memory_mb=8192,
-            vcpus=4,
-            root_gb=10,
-            ephemeral_gb=0,
-            swap=0,
-            rxtx_factor=1.0,
-            vcpu_weight=0,
-            disabled=False,
-            is_public=True,
-            extra_specs=values.pop("extra_specs", {"resources:CUSTOM_BAREMETAL": "1"}),
-            description=None,
-            projects=[],
-        )
-        instance = objects.Instance(
-            self.context,
-            uuid=str(uuid.uuid4()),
-            project_id="project",
-            user_id="user",
-            host=host,
-            node=node or self.node,
-            compute_id=1,
-            display_name="web-1",
-            hostname="web-1",
-            image_ref=str(uuid.uuid4()),
-            vm_state=values.pop("vm_state", vm_states.BUILDING),
-            system_metadata={"image_disk_format": "raw", "image_base_image_ref": "x"},
-            metadata={},
-            flavor=flavor,
-            old_flavor=None,
-            new_flavor=None,
-            config_drive="",
-            **values,
-        )
-        instance.create()
-        instance.keypairs = objects.KeyPairList(objects=[])
-        return instance
+        specs = values.pop("extra_specs", {"resources:CUSTOM_BAREMETAL": "1"})
+        return nova_objects.instance(self.context, node=node or self.node, host=host, extra_specs=specs, **values)
 
     def add_service(self, host: str, *, is_up: bool = True) -> None:
         """Nova's database has such a nova-compute with a node of Ironic's: one that lives, or was last seen long ago."""
@@ -175,24 +138,13 @@ class NovaWorld:
 
     def image(self, **properties: Any) -> Any:
         """A whole-disk image."""
-        return objects.ImageMeta(
-            id=str(uuid.uuid4()), name="debian", properties=objects.ImageMetaProps.from_dict(properties)
-        )
+        return nova_objects.image(**properties)
 
     def vif(self) -> Any:
         """A VIF that Nova has made, as its network model has it."""
         vif_id = self.neutron.add_port(self.private, name="nova")
         (port,) = [port for port in self.neutron.ports() if port["id"] == vif_id]
-        subnet = network_model.Subnet(
-            cidr="10.0.0.0/24",
-            dns=[network_model.IP("8.8.8.8", type="dns")],
-            gateway=network_model.IP("10.0.0.1", type="gateway"),
-            ips=[network_model.FixedIP(address=port["fixed_ips"][0]["ip_address"])],
-            routes=[],
-            version=4,
-        )
-        network = network_model.Network(id=self.private, label="private", subnets=[subnet], mtu=1500)
-        return network_model.VIF(id=vif_id, address=port["mac_address"], network=network, type="other", devname="eth0")
+        return nova_objects.vif(port)
 
     def tag(self, instance: Any, vif: Any, tag: str) -> None:
         """A user has given the VIF the tag, in his request for the instance."""

@@ -20,6 +20,7 @@ import pytest
 from nova import exception, objects
 from nova.api.metadata import base as metadata
 from nova.compute import power_state, task_states, vm_states
+from oslo_db.exception import DBConnectionError
 
 from bloomery.deadline import LeftUnderWay
 from bloomery.doors.nova import hooks
@@ -345,7 +346,7 @@ def test_d43_where_sessions_end_with_their_token_a_console_is_stopped_then(world
     assert not console_of(world)
 
 
-def test_d43_a_console_that_ran_before_or_with_no_timeout_is_left_alone(world: NovaWorld) -> None:
+def test_d43_a_console_that_has_no_timeout_is_left_alone(world: NovaWorld) -> None:
     clock = world.driver.consoles.clock = HandClock()
     instance, _ = world.running()
     CONF.set_override("console_idle_timeout", 0, group="bloomery")
@@ -353,12 +354,80 @@ def test_d43_a_console_that_ran_before_or_with_no_timeout_is_left_alone(world: N
     clock.advance(10**6)
     world.driver.get_available_nodes()
     assert console_of(world)
-    CONF.clear_override("console_idle_timeout", group="bloomery")
-    clock = world.restarted().consoles.clock = HandClock()
+
+
+@pytest.mark.parametrize("asked_again", [False, True], ids=["nobody asks", "somebody asks"])
+def test_d43_a_console_that_an_operator_has_started_is_left_alone(world: NovaWorld, asked_again: bool) -> None:
+    clock = world.driver.consoles.clock = HandClock()
+    instance, _ = world.running()
+    world.ironic.set(world.node, console_enabled=True)
+    if asked_again:
+        world.driver.get_serial_console(world.context, instance)
+    for driver in (world.driver, world.restarted()):
+        driver.consoles.clock = clock
+        driver.get_available_nodes()
+        clock.advance(10**6)
+        driver.get_available_nodes()
+        assert console_of(world)
+
+
+@pytest.mark.parametrize("asked_again", [False, True], ids=["nobody asks", "somebody asks"])
+def test_d43_a_console_that_an_earlier_nova_compute_has_started_is_stopped_in_its_time(
+    world: NovaWorld, asked_again: bool
+) -> None:
+    instance, _ = world.running()
     world.driver.get_serial_console(world.context, instance)
-    clock.advance(10**6)
+    clock = world.restarted().consoles.clock = HandClock()
     world.driver.get_available_nodes()
-    assert console_of(world), "an operator may have started it"
+    clock.advance(CONF.bloomery.console_idle_timeout - 1)
+    if asked_again:
+        now = objects.Instance.get_by_uuid(world.context, instance.uuid)
+        world.driver.get_serial_console(world.context, now)
+    clock.advance(1)
+    world.driver.get_available_nodes()
+    assert console_of(world) is asked_again
+    clock.advance(CONF.bloomery.console_idle_timeout - 1)
+    world.driver.get_available_nodes()
+    assert not console_of(world)
+
+
+def test_d43_a_console_that_was_stopped_and_then_started_by_an_operator_is_left_alone(world: NovaWorld) -> None:
+    clock = world.driver.consoles.clock = HandClock()
+    instance, _ = world.running()
+    world.driver.get_serial_console(world.context, instance)
+    clock.advance(CONF.bloomery.console_idle_timeout)
+    world.driver.get_available_nodes()
+    assert not console_of(world)
+    world.ironic.set(world.node, console_enabled=True)
+    clock = world.restarted().consoles.clock = HandClock()
+    for _ in range(2):
+        world.driver.get_available_nodes()
+        clock.advance(10**6)
+    assert console_of(world)
+
+
+def test_d43_novas_database_is_asked_once_for_consoles_that_run_and_again_if_it_was_away(
+    world: NovaWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance, _ = world.running()
+    world.driver.get_serial_console(world.context, instance)
+    every, asked = objects.InstanceList.get_by_filters, []
+
+    def counted(context: Any, filters: dict[str, Any], **more: Any) -> Any:
+        if "system_metadata" in filters:
+            asked.append(filters)
+            if len(asked) == 1:
+                raise DBConnectionError("the database is away")
+        return every(context, filters, **more)
+
+    monkeypatch.setattr(objects.InstanceList, "get_by_filters", counted)
+    clock = world.restarted().consoles.clock = HandClock()
+    for _ in range(3):
+        assert world.driver.get_available_nodes() == [world.node]
+    assert len(asked) == 2
+    clock.advance(CONF.bloomery.console_idle_timeout)
+    world.driver.get_available_nodes()
+    assert not console_of(world)
 
 
 def test_d43_a_console_of_the_next_server_on_the_node_is_not_stopped(world: NovaWorld) -> None:

@@ -741,6 +741,41 @@ def test_d40_d41_a_console_is_started_once_and_left_to_whoever_is_on_it(world: N
     world.driver.get_serial_console(world.context, instance)
 
 
+def asked_where(world: NovaWorld) -> int:
+    """How often Ironic was asked where the console is, which ends the session of whoever is on a serial one."""
+    return sum(request.method == "GET" and request.path.endswith("/console") for request in world.ironic.requests)
+
+
+@pytest.mark.parametrize("fixed_port", [None, 2345], ids=["Ironic chose its port", "its port is fixed"])
+def test_d41_who_is_on_a_serial_console_stays_on_it_when_it_is_asked_for_again(
+    world: NovaWorld, fixed_port: int | None
+) -> None:
+    if fixed_port is not None:
+        world.ironic.set(world.node, driver_info={**world.seen()["driver_info"], "ipmi_terminal_port": fixed_port})
+    instance, _ = world.running()
+    first = world.driver.get_serial_console(world.context, instance)
+    asked = asked_where(world)
+    again = world.driver.get_serial_console(world.context, instance)
+    assert (again.host, again.port) == (first.host, first.port)
+    assert asked_where(world) == asked
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"driver_internal_info": {"allocated_ipmi_terminal_port": 2345}},
+        {"driver_info": {"ipmi_terminal_port": 2345}},
+    ],
+    ids=["Ironic chose another port", "an operator chose another port"],
+)
+def test_d41_a_serial_console_that_has_gone_elsewhere_is_found_there(world: NovaWorld, fields: dict[str, Any]) -> None:
+    instance, _ = world.running()
+    first = world.driver.get_serial_console(world.context, instance)
+    world.ironic.set(world.node, **fields)
+    # Another machine's console may be at the former port by now.
+    assert world.driver.get_serial_console(world.context, instance).port == 2345 != first.port
+
+
 def test_d42_whatever_is_wrong_with_a_console_it_is_unavailable(world: NovaWorld) -> None:
     instance, _ = world.running()
     world.ironic.fail_next(world.node, "console", "no socat")

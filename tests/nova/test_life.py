@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 
 from bloomery.lab import glance
-from nova_site.site import BEFORE_REIMAGING, MICROVERSION, SSH_KEY, USER_DATA, NovaSite, Refused
+from nova_site.site import BEFORE_REIMAGING, MICROVERSION, SSH_KEY, USER_DATA, WAIT_S, NovaSite, Refused
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
@@ -171,6 +172,30 @@ def test_a_console_that_is_asked_for_again_stays_open(nova: NovaSite) -> None:
     nova.delete(server)
     nova.assert_gone(server, node)
     assert nova.ironic.node(node)["console_enabled"] is False
+
+
+def test_whoever_is_on_a_serial_console_stays_on_it_when_another_asks_for_it(nova: NovaSite) -> None:
+    server = nova.built()
+    node = nova.node(server)
+    where = nova.console(server, "serial")
+    with socket.create_connection(where, timeout=WAIT_S) as line:
+        typed_and_echoed(line, b"one")
+        assert nova.console(server, "serial") == where
+        typed_and_echoed(line, b"two")
+    nova.agree(server)
+    nova.delete(server)
+    nova.assert_gone(server, node)
+    assert nova.ironic.node(node)["console_enabled"] is False
+
+
+def typed_and_echoed(line: socket.socket, word: bytes) -> None:
+    """Who is on the line has typed the word, and its machine has shown it to him."""
+    line.sendall(word)
+    shown = b""
+    while word not in shown:
+        part = line.recv(4096)
+        assert part, f"the line was closed, after {shown!r}"
+        shown += part
 
 
 def test_a_serial_console_of_a_node_that_has_another_kind_is_a_clean_refusal(nova: NovaSite) -> None:

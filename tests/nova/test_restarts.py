@@ -127,6 +127,18 @@ def test_a_rescue_or_unrescue_that_ironic_had_not_taken_up_is_an_error_with_a_re
     assert nova.state(node) == before
 
 
+def test_a_console_that_was_open_when_nova_compute_was_killed_is_stopped_when_nobody_asks_for_it(
+    nova: NovaSite,
+) -> None:
+    server = nova.built(flavor="bm-equipped")
+    node = nova.node(server)
+    nova.console(server, "novnc")
+    assert nova.ironic.node(node)["console_enabled"] is True
+    with nova.compute_with(bloomery={"console_idle_timeout": 1}):
+        nova.wait(lambda: not nova.ironic.node(node)["console_enabled"], lambda: "the console was stopped")
+    nova.agree(server)
+
+
 def test_a_delete_is_finished_when_nova_compute_was_killed(nova: NovaSite) -> None:
     server = nova.built()
     node = nova.node(server)

@@ -256,7 +256,7 @@ def _configuration(cloud: Cloud) -> Sections:
         "scheduler": {"discover_hosts_in_cells_interval": 1, "workers": 1},
         "conductor": {"workers": 1},
         "placement": credentials,
-        "ironic": {**credentials, "api_retry_interval": 1, "serial_console_state_timeout": 10},
+        "ironic": {**credentials, "api_retry_interval": 1, "serial_console_state_timeout": 120},
         "neutron": credentials,
         "glance": credentials,
         "cinder": {**credentials, "catalog_info": "volumev3::publicURL", "os_region_name": "lab"},

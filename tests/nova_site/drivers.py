@@ -45,6 +45,8 @@ UPSTREAM_FAILS: Mapping[str, str] = {
     "test_a_rebuild_that_ended_while_nova_compute_was_dead_has_the_new_image": _D30,
     "test_a_rescue_and_an_unrescue_go_on_when_nova_compute_was_killed": _FOR_EVER,
     "test_a_rescue_or_unrescue_that_ironic_had_not_taken_up_is_an_error_with_a_reason": _FOR_EVER,
+    "test_whoever_is_on_a_serial_console_stays_on_it_when_another_asks_for_it": "D41: he is thrown out",
+    "test_a_console_that_was_open_when_nova_compute_was_killed_is_stopped_when_nobody_asks_for_it": "D43: it is never stopped",
     "test_a_server_deleted_while_nova_compute_was_down_is_reaped_and_its_node_reserved_until_then": "D5: it is never reaped",
     "test_a_node_with_a_server_stays_with_its_nova_compute_when_it_is_moved_to_another_shard": "D46: it is nobody's",
 }

@@ -42,6 +42,13 @@ class InternalInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     service_step_index: int | None = None
     vnc_host: str | None = None
     vnc_port: int | str | None = None
+    allocated_ipmi_terminal_port: int | str | None = None
+
+
+class DriverInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The part of `driver_info` that tells where a serial console is."""
+
+    ipmi_terminal_port: int | str | None = None
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -72,6 +79,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     properties: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     instance_info: dict[str, Any] = {}
+    driver_info: DriverInfo = DriverInfo()
     driver_internal_info: InternalInfo = InternalInfo()
     deploy_step: CurrentStep | None = None
     clean_step: CurrentStep | None = None

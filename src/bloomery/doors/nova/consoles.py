@@ -1,15 +1,20 @@
 """Consoles for Nova's proxies. One that runs is left to whoever is on it: Nova asks for its address again and again.
 
-Nobody says when he is done with one. What this service has started is stopped when nobody has asked for it in a while.
+Nobody says when he is done with one. What nova-compute has started is stopped when nobody has asked for it in a while. That
+it was nova-compute, and not an operator, is kept with the server in Nova's database, so that the next nova-compute knows.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import oslo_messaging
+from nova import context as nova_context
+from nova import exception, objects
 from nova.console import type as console_type
+from oslo_db.exception import DBError
 
 from bloomery.deadline import Clock, Deadline, SystemClock
 from bloomery.doors.nova.config import CONF, options, quick_timeout_s
@@ -21,6 +26,11 @@ from bloomery.plain import logger
 
 log = logger(__name__)
 
+NOTE, STARTED = "bloomery_console", "started"
+"""What the server's `system_metadata` has while a console of its runs that nova-compute has started."""
+NOVA_IS_AWAY = (exception.NovaException, oslo_messaging.MessagingException, DBError)
+"""What Nova's objects raise when its database or bus is away, or the server was deleted meanwhile."""
+
 
 def idle_timeout_s() -> float:
     """After how long nobody can be on a console, or is taken to be; 0 means never."""
@@ -30,44 +40,83 @@ def idle_timeout_s() -> float:
     return float(CONF.bloomery.console_idle_timeout)
 
 
-class Consoles:
-    """The consoles that this service has started, and when each was asked for last. Safe to share between threads.
+class _Line(NamedTuple):
+    """A serial console that runs, as far as Ironic tells of it without a touch: while this is the same, its address is."""
 
-    One that ran before is an operator's, or of a service that has ended, and is left to the tear-down.
+    instance_uuid: str | None
+    conductor: str
+    port: str
+
+
+_LINE_FIELDS = ("uuid", "instance_uuid", "console_enabled", "conductor", "driver_info", "driver_internal_info")
+
+
+def _line(services: Services, node: Node) -> _Line | None:
+    """How the node's serial console stands; None where it does not run, or Ironic does not tell enough of it.
+
+    To ask Ironic 39.0.0 where it is ends the session of whoever is on it (`IPMISocatConsole.get_console`).
+    """
+    now = services.ironic.within(Deadline(quick_timeout_s())).node(node.uuid, fields=_LINE_FIELDS)
+    port = now.driver_info.ipmi_terminal_port or now.driver_internal_info.allocated_ipmi_terminal_port
+    if not now.console_enabled or now.conductor is None or port is None:
+        return None
+    return _Line(now.instance_uuid, now.conductor, str(port))
+
+
+class Consoles:
+    """The consoles that nova-compute has started, and when each was asked for last. Safe to share between threads.
+
+    One without a note at its server was started by somebody else, or by Nova's own driver, and is left to the tear-down.
     """
 
     def __init__(self) -> None:
         self.clock: Clock = SystemClock()
         self._lock = threading.Lock()
-        self._asked_for: dict[str, tuple[str | None, float]] = {}
+        self._asked_for: dict[str, tuple[str, float]] = {}
+        self._knows_earlier = False
+        self._lines: dict[str, tuple[_Line, Any]] = {}
 
-    def serial(self, services: Services, node: Node) -> Any:
+    def serial(self, services: Services, instance: Any, node: Node) -> Any:
         """Where nova-serialproxy finds the console, which runs.
 
         Raises:
             NodeUnavailable, ConsoleFailed: there is none, or none that the proxy could use.
         """
-        self._asked(node)
-        return _serial(services, node)
+        self._asked(instance, node)
+        with self._lock:
+            line, address = self._lines.get(node.uuid, (None, None))
+        if line is not None and line == _line(services, node):
+            return address
+        address = _serial(services, node)
+        line = _line(services, node)
+        if line is not None and line.port == str(address.port):
+            with self._lock:
+                self._lines[node.uuid] = line, address
+        return address
 
-    def vnc(self, services: Services, node: Node) -> Any:
+    def vnc(self, services: Services, instance: Any, node: Node) -> Any:
         """Where nova-novncproxy finds the console, which runs: behind Ironic's own proxy, whose address Ironic gives to users.
 
         Raises:
             NodeUnavailable, ConsoleFailed: there is none.
         """
-        self._asked(node)
+        self._asked(instance, node)
         return _vnc(services, node)
 
-    def _asked(self, node: Node) -> None:
-        """Somebody wants the node's console, now; the node as it was before."""
+    def _asked(self, instance: Any, node: Node) -> None:
+        """Somebody wants the server's console, now; the node as it was before."""
+        if not node.console_enabled:
+            # Before it runs: a note without a console does no harm, a console without a note would run for ever.
+            _note(instance, runs=True)
+        elif NOTE not in instance.system_metadata:
+            return
         with self._lock:
-            if not node.console_enabled or node.uuid in self._asked_for:
-                self._asked_for[node.uuid] = (node.instance_uuid, self.clock.monotonic())
+            self._asked_for[node.uuid] = (instance.uuid, self.clock.monotonic())
 
     def stop_idle(self, services: Services) -> None:
         """Those that nobody has asked for lately do not run, unless their node carries another instance by now."""
         idle_s, now = idle_timeout_s(), self.clock.monotonic()
+        self._know_earlier()
         with self._lock:
             idle = {
                 node_uuid: instance_uuid
@@ -82,8 +131,43 @@ class Consoles:
                 if node.instance_uuid == instance_uuid:
                     console.disable(services, node, options(), force=True)
                     log.info("the console of node %s was stopped: nobody asked for it in %d s", node.label, idle_s)
+                    _forget(instance_uuid)
             except BloomeryError as problem:
                 log.warning("the console of node %s could not be stopped: %s", node_uuid, problem)
+
+    def _know_earlier(self) -> None:
+        """Those that an earlier nova-compute of this host has started count as asked for now, the first time."""
+        if self._knows_earlier:
+            return
+        wanted = {"host": CONF.host, "deleted": False, "system_metadata": {NOTE: STARTED}}
+        try:
+            noted = objects.InstanceList.get_by_filters(nova_context.get_admin_context(), wanted, expected_attrs=[])
+        except NOVA_IS_AWAY as problem:
+            log.info("which consoles an earlier nova-compute has started is looked for later: %s", problem)
+            return
+        self._knows_earlier = True
+        with self._lock:
+            for instance in noted:
+                self._asked_for.setdefault(instance.node, (instance.uuid, self.clock.monotonic()))
+
+
+def _forget(instance_uuid: str) -> None:
+    """The server's console was stopped."""
+    try:
+        attributes = ["system_metadata"]
+        context = nova_context.get_admin_context()
+        _note(objects.Instance.get_by_uuid(context, instance_uuid, expected_attrs=attributes), runs=False)
+    except NOVA_IS_AWAY as problem:
+        log.info("server %s: that its console was stopped is not noted: %s", instance_uuid, problem)
+
+
+def _note(instance: Any, *, runs: bool) -> None:
+    """The server says whether a console of its runs that nova-compute has started."""
+    if runs:
+        instance.system_metadata[NOTE] = STARTED
+    else:
+        instance.system_metadata.pop(NOTE, None)
+    instance.save()
 
 
 def _serial(services: Services, node: Node) -> Any:

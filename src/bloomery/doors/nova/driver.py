@@ -463,12 +463,12 @@ class IronicDriver(virt_driver.ComputeDriver):
     def get_serial_console(self, context: Any, instance: Any) -> Any:  # noqa: ARG002
         """Where the serial console is; whoever is on it stays on it."""
         with nova_errors(exception.ConsoleTypeUnavailable):
-            return self.consoles.serial(self.services, self._node(instance))
+            return self.consoles.serial(self.services, instance, self._node(instance))
 
     def get_vnc_console(self, context: Any, instance: Any) -> Any:  # noqa: ARG002
         """Where the graphical console is."""
         with nova_errors(exception.ConsoleTypeUnavailable):
-            return self.consoles.vnc(self.services, self._node(instance))
+            return self.consoles.vnc(self.services, instance, self._node(instance))
 
     def get_console_output(self, context: Any, instance: Any) -> bytes:  # noqa: ARG002
         """What Ironic noted of the machine: it keeps no log of consoles."""

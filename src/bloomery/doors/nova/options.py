@@ -15,7 +15,7 @@ OPTIONS = [
         "console_idle_timeout",
         default=14400,
         min=0,
-        help="Seconds after which a console that this service has started, and that nobody asked for since, is stopped. "
+        help="Seconds after which a console that nova-compute has started, and that nobody asked for since, is stopped. "
         "0 leaves it to the tear-down. With [consoleauth] enforce_session_timeout it is token_ttl that counts: no session "
         "lasts longer.",
     ),

@@ -28,7 +28,7 @@ from bloomery.testing.ironic_simulator.errors import (
     state_refused,
     unsupported,
 )
-from bloomery.testing.ironic_simulator.records import INTERFACES, VOLUME_TARGET, Record, is_graphical
+from bloomery.testing.ironic_simulator.records import ALLOCATED_PORT, INTERFACES, VOLUME_TARGET, Record, is_graphical
 from bloomery.testing.ironic_simulator.vifs import Vifs
 from bloomery.testing.ironic_simulator.world import Job, Stage, Timings, World
 
@@ -590,6 +590,10 @@ class Conductor:
             kept = {name: value for name, value in node["driver_internal_info"].items() if not name.startswith("vnc_")}
             where = {"vnc_host": "127.0.0.1", "vnc_port": 5900 + node["id"]} if is_enabled else {}
             node["driver_internal_info"] = kept | where
+        else:
+            node["driver_internal_info"].pop(ALLOCATED_PORT, None)
+            if is_enabled and not node["driver_info"].get("ipmi_terminal_port"):
+                node["driver_internal_info"][ALLOCATED_PORT] = 10000 + node["id"]
         self.save(node, console_enabled=is_enabled, last_error=None)
 
     def _change_boot_mode_now(self, job: Job, wanted: Record) -> None:

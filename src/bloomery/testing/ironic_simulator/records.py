@@ -516,6 +516,10 @@ def is_logical_name(text: object) -> bool:
     return isinstance(text, str) and _LOGICAL_NAME.fullmatch(text) is not None
 
 
+ALLOCATED_PORT = "allocated_ipmi_terminal_port"
+"""Where `driver_internal_info` has the port of a serial console that runs, if `driver_info` does not say which it is to be."""
+
+
 def is_graphical(node: Record) -> bool:
     """Whether the node's console is a screen, which Ironic shows through a VNC server of its own."""
     return str(node["console_interface"]).endswith("-graphical")

@@ -25,7 +25,14 @@ from bloomery.testing.ironic_simulator.errors import (
     unsupported,
 )
 from bloomery.testing.ironic_simulator.pages import Call, Pages
-from bloomery.testing.ironic_simulator.records import Record, is_graphical, to_boolean, to_integer, translate_state
+from bloomery.testing.ironic_simulator.records import (
+    ALLOCATED_PORT,
+    Record,
+    is_graphical,
+    to_boolean,
+    to_integer,
+    translate_state,
+)
 
 _BASE64 = frozenset(string.ascii_letters + string.digits + "+/=\n\r\t ")
 _STEP_INTERFACES = ("vendor", "power", "management", "firmware", "deploy", "bios", "raid")
@@ -184,7 +191,8 @@ class StatePages(Pages):
         if call.method == "GET":
             if not node["console_enabled"]:
                 return Response(200, {"console_enabled": False, "console_info": None})
-            port = node["driver_info"].get("ipmi_terminal_port") or 10000 + node["id"]
+            allocated = node["driver_internal_info"].get(ALLOCATED_PORT, 10000 + node["id"])
+            port = node["driver_info"].get("ipmi_terminal_port") or allocated
             info = {"type": "socat", "url": f"tcp://127.0.0.1:{port}"}
             if is_graphical(node):
                 info = {
