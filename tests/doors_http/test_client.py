@@ -95,6 +95,9 @@ def test_a_method_of_the_library_that_a_service_does_not_offer_says_so(
         DeployRequest(node="n", image=Image.in_memory(kernel="http://h/k", ramdisk="http://h/r")),
         DeployRequest(node="n", image=Image.named("debian-13"), guest=Guest(config_drive=False)),
         DeployRequest(node="n", image=Image.named("http://h/x.raw", checksum="http://h/SHA256SUMS")),
+        DeployRequest(
+            node="n", image=Image.named("http://h/x.ext4", checksum="http://h/SHA256SUMS", is_partition=True)
+        ),
     ],
 )
 def test_a_request_arrives_as_it_was(request_: DeployRequest) -> None:

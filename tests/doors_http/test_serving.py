@@ -90,17 +90,31 @@ def test_images_are_those_of_the_catalogue_and_those_that_instances_boot(tmp_pat
     catalogue = tmp_path / "images.yaml"
     catalogue.write_text(
         "- {name: debian-13, source: https://images.example/d.raw, checksum: https://images.example/S}\n"
+        "- {name: debian-fs, source: https://images.example/d.ext4, checksum: https://images.example/S, is_partition: true}\n"
     )
     with cloud() as (ironic, neutron), served(ironic, neutron, tmp_path, images=catalogue) as site:
         site.deployed()
-        rows = {row["origin"]: row for row in site.get("/v1/images")["images"]}
+        listed = site.get("/v1/images")["images"]
+        assert [row["name"] for row in listed if row["is_partition"]] == ["debian-fs"]
+        rows = {row["origin"]: row for row in reversed(listed)}
         assert (rows["catalogue"]["name"], rows["catalogue"]["source"]) == ("debian-13", "https://images.example/d.raw")
         again = {key: rows["instances"][key] for key in ("source", "checksum")}
         assert again == IMAGE
         site.done("POST", "/v1/instances", {**DEPLOY, "name": "web-2", "image": again})
 
 
-@pytest.mark.parametrize("content", ["{}", "- x", "- {name: a}", "- {name: a, source: b, colour: c}", "a: [", "\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "- x",
+        "- {name: a}",
+        "- {name: a, source: b, colour: c}",
+        "- {name: a, source: b, is_partition: very}",
+        "a: [",
+        "\xff",
+    ],
+)
 def test_a_catalogue_that_makes_no_sense_is_refused_at_the_start(tmp_path: Path, content: str) -> None:
     catalogue = tmp_path / "images.yaml"
     catalogue.write_bytes(content.encode("latin-1"))

@@ -108,6 +108,15 @@ def test_a_request_with_everything_is_accepted() -> None:
                 "image_type": "whole-disk",
             },
         ),
+        (
+            Image.named(URL, checksum=SHA256, is_partition=True),
+            {
+                "image_source": URL,
+                "image_os_hash_algo": "sha256",
+                "image_os_hash_value": SHA256,
+                "image_type": "partition",
+            },
+        ),
         (Image.named("debian-13"), {"image_source": "debian-13"}),
         (
             Image.named("oci://registry.example.org/x"),
@@ -154,6 +163,11 @@ WRONG: dict[str, tuple[Callable[[], object], str, str]] = {
     "an ISO that is no URL": (lambda: Image.iso("debian.iso"), "debian.iso", "https"),
     "an image with an empty name": (lambda: Image.named(""), "image", "visible character"),
     "an image's name with a line break": (lambda: Image.named("a\nb"), "image", "Leave it out"),
+    "a partition image where Glance knows it": (
+        lambda: Image.named("debian", is_partition=True),
+        "debian",
+        "Leave it out",
+    ),
     "a kernel alone": (lambda: Image.named(URL, checksum=SHA256, kernel="k"), "kernel", "both"),
     "a ramdisk alone": (lambda: Image.named("debian", ramdisk="r"), "ramdisk", "both"),
     "a NIC from nowhere": (lambda: Nic(), "network, subnet nor vif", "exactly one"),
@@ -192,7 +206,7 @@ WRONG: dict[str, tuple[Callable[[], object], str, str]] = {
     "a root of no size": (lambda: request(root_gib=0), "root size 0", "above 0"),
     "a negative swap": (lambda: request(swap_mib=-1), "swap size -1", "above 0"),
     "a negative ephemeral partition": (lambda: request(ephemeral_gib=-5), "ephemeral size -5", "above 0"),
-    "partitions of a whole-disk image": (lambda: request(root_gib=10), "whole-disk", "kernel and ramdisk"),
+    "partitions of a whole-disk image": (lambda: request(root_gib=10), "whole-disk", "say that it is one"),
     "a VIF twice": (lambda: request(nics=(Nic(vif="v1"), Nic(vif="v1"))), "VIF is named twice", "once"),
     "two VIFs and one NIC": (
         lambda: request(nics=(Nic(network="n", on="eth0"), Nic(network="m", on="eth0"))),

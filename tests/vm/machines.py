@@ -76,7 +76,8 @@ class Machines:
 
     def image(self, name: str) -> tuple[str, ...]:
         """The options that name the image."""
-        return ("--image", self.lab.images[name].url, "--checksum", f"{self.lab.images_url}/SHA256SUMS")
+        kind = ("--partition-image",) if "partition" in name else ()
+        return ("--image", self.lab.images[name].url, "--checksum", f"{self.lab.images_url}/SHA256SUMS", *kind)
 
     def login(self, node: str, address: str = ADDRESS) -> Login:
         """A way into the instance, once it has come up."""

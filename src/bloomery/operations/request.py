@@ -55,15 +55,23 @@ class Image:
 
     @classmethod
     def named(
-        cls, source: str, *, checksum: str | None = None, kernel: str | None = None, ramdisk: str | None = None
+        cls,
+        source: str,
+        *,
+        checksum: str | None = None,
+        kernel: str | None = None,
+        ramdisk: str | None = None,
+        is_partition: bool = False,
     ) -> Image:
-        """The image at a URL, or Glance's image of that id or name. With kernel and ramdisk it is a partition image.
+        """The image at a URL, or Glance's image of that id or name.
 
         Args:
             source: http, https, file or oci URL; or Glance's id or name.
             checksum: `sha256:…`, the bare hexadecimal value, or the URL of a list of checksums. A URL needs it.
             kernel: URL or Glance id.
             ramdisk: URL or Glance id.
+            is_partition: whether what is at the URL is the file system of one partition, and not a whole disk. One with
+                kernel and ramdisk is in any case; of its own images Glance knows it.
 
         Raises:
             InvalidRequest: the checksum is missing or is none, or the URL is none that Ironic takes.
@@ -73,9 +81,16 @@ class Image:
                 f"image {source!r} has a {'kernel' if kernel else 'ramdisk'} alone",
                 advice="A partition image needs both; a whole-disk image neither",
             )
-        image = cls(source=source, kernel=kernel, ramdisk=ramdisk, is_partition=kernel is not None)
+        image = cls(source=source, kernel=kernel, ramdisk=ramdisk, is_partition=is_partition or kernel is not None)
         if not image.is_url:
             line(source, "image")
+            if is_partition:
+                raise InvalidRequest(
+                    f"image {source!r} cannot be said to be that of a partition",
+                    field="is_partition",
+                    reason="Glance has it, in the image's property img_type",
+                    advice="Leave it out",
+                )
             if checksum is not None:
                 raise InvalidRequest(
                     f"image {source!r} takes no checksum",
@@ -416,7 +431,7 @@ class DeployRequest:
                 "a whole-disk image takes no sizes of partitions",
                 field="image",
                 reason="it brings its own partition table",
-                advice="Leave the sizes out, or give a partition image with kernel and ramdisk",
+                advice="Leave the sizes out, or give a partition image and say that it is one",
             )
 
     def to_instance_info(self, *, image: Image | None, name: str) -> dict[str, object]:

@@ -40,6 +40,7 @@ def deploy(
     checksum: o.ChecksumOption = None,
     kernel: o.KernelOption = None,
     ramdisk: o.RamdiskOption = None,
+    is_partition: o.PartitionImageOption = False,
     iso: o.IsoOption = None,
     deploy_steps: o.DeployStepOption = None,
     node: Annotated[
@@ -131,7 +132,7 @@ def deploy(
         candidates=tuple(candidates or ()),
     )
     given: dict[str, Any] = {
-        "image": o.image_of(image, checksum, kernel, ramdisk, iso),
+        "image": o.image_of(image, checksum, kernel, ramdisk, iso, is_partition=is_partition),
         "node": node,
         "wanted": wanted,
         "nics": nics_from(
@@ -219,6 +220,7 @@ def rebuild(
     checksum: o.ChecksumOption = None,
     kernel: o.KernelOption = None,
     ramdisk: o.RamdiskOption = None,
+    is_partition: o.PartitionImageOption = False,
     iso: o.IsoOption = None,
     deploy_steps: o.DeployStepOption = None,
     preserve_ephemeral: Annotated[
@@ -262,7 +264,7 @@ def rebuild(
     )
     tells_something = any((ssh_keys, user_data, meta, files, vendor_data, admin_password, new_config_drive))
     request = RebuildRequest(
-        image=o.image_of(image, checksum, kernel, ramdisk, iso),
+        image=o.image_of(image, checksum, kernel, ramdisk, iso, is_partition=is_partition),
         guest=guest if tells_something else None,
         preserve_ephemeral=preserve_ephemeral,
         deploy_steps=deploy_steps_from(deploy_steps),

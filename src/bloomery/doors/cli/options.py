@@ -145,6 +145,14 @@ RamdiskOption = Annotated[
     str | None,
     typer.Option("--ramdisk", help="URL or Glance id; goes with --kernel.", show_default=False, rich_help_panel=_IMAGE),
 ]
+PartitionImageOption = Annotated[
+    bool,
+    typer.Option(
+        "--partition-image",
+        help="What is at --image's URL is the file system of one partition, not a whole disk.",
+        rich_help_panel=_IMAGE,
+    ),
+]
 IsoOption = Annotated[
     str | None,
     typer.Option(
@@ -236,7 +244,13 @@ AT_ONCE = 4
 
 
 def image_of(
-    image: str | None, checksum: str | None, kernel: str | None, ramdisk: str | None, iso: str | None
+    image: str | None,
+    checksum: str | None,
+    kernel: str | None,
+    ramdisk: str | None,
+    iso: str | None,
+    *,
+    is_partition: bool,
 ) -> Image | None:
     """The image that the options mean; None if they name none.
 
@@ -245,11 +259,13 @@ def image_of(
         InvalidRequest: one of them is no such thing.
     """
     if iso is not None:
-        if image or checksum or kernel or ramdisk:
+        if image or checksum or kernel or ramdisk or is_partition:
             raise typer.BadParameter("--iso goes with no other image; leave out the others")
         return Image.iso(iso)
     if image is not None:
-        return Image.named(image, checksum=checksum, kernel=kernel, ramdisk=ramdisk)
+        return Image.named(image, checksum=checksum, kernel=kernel, ramdisk=ramdisk, is_partition=is_partition)
+    if is_partition:
+        raise typer.BadParameter("--partition-image says what --image is, which is missing")
     if checksum is not None:
         raise typer.BadParameter("--checksum is that of --image, which is missing")
     if (kernel is None) != (ramdisk is None):

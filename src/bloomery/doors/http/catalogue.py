@@ -63,7 +63,7 @@ def list_images(request: Request, service: TheService, caller: Reader) -> Respon
     return answer(request, {"images": list(rows.values())})
 
 
-_EMPTY = {"checksum": None, "kernel": None, "ramdisk": None}
+_EMPTY = {"checksum": None, "kernel": None, "ramdisk": None, "is_partition": False}
 
 
 def _of_catalogue(service: Service) -> Iterator[dict[str, Any]]:
@@ -91,6 +91,7 @@ def _of_instances(service: Service, caller: Principal) -> Iterator[dict[str, Any
             "checksum": str(checksum) if checksum else None,
             "kernel": _text(info.get("kernel")),
             "ramdisk": _text(info.get("ramdisk")),
+            "is_partition": info.get("image_type") == "partition",
             "origin": "instances",
         }
 

@@ -720,7 +720,14 @@ def _image_body(image: Image | None) -> dict[str, Any] | None:
     if image.is_iso:
         return {"iso": image.source}
     checksum = f"{image.hash_algo}:{image.hash_value}" if image.hash_value is not None else image.checksum_url
-    found = {"source": image.source, "checksum": checksum, "kernel": image.kernel, "ramdisk": image.ramdisk}
+    found: dict[str, Any] = {
+        "source": image.source,
+        "checksum": checksum,
+        "kernel": image.kernel,
+        "ramdisk": image.ramdisk,
+    }
+    if image.is_partition and image.kernel is None:
+        found["is_partition"] = True
     return {name: value for name, value in found.items() if value is not None}
 
 

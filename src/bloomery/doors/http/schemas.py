@@ -69,16 +69,22 @@ class ImageBody(Given):
         default=None, description="URL or Glance id; of a partition image, or to be run from memory."
     )
     ramdisk: Url | None = Field(default=None, description="URL or Glance id; goes with `kernel`.")
+    is_partition: bool = Field(
+        default=False,
+        description="Whether what is at `source`'s URL is the file system of one partition, not a whole disk.",
+    )
     iso: Url | None = Field(
         default=None, description="URL of an ISO that is booted from virtual media; no disk is written."
     )
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
-        if self.iso is not None and (self.source or self.checksum or self.kernel or self.ramdisk):
+        if self.iso is not None and (self.source or self.checksum or self.kernel or self.ramdisk or self.is_partition):
             raise ValueError("iso goes with no other image")
         if self.source is None and self.checksum is not None:
             raise ValueError("checksum is that of source, which is missing")
+        if self.source is None and self.is_partition:
+            raise ValueError("is_partition says what source is, which is missing")
         if self.iso is None and self.source is None and (self.kernel is None or self.ramdisk is None):
             raise ValueError("give source, iso, or kernel and ramdisk")
         return self
@@ -88,7 +94,13 @@ class ImageBody(Given):
         if self.iso is not None:
             return Image.iso(self.iso)
         if self.source is not None:
-            return Image.named(self.source, checksum=self.checksum, kernel=self.kernel, ramdisk=self.ramdisk)
+            return Image.named(
+                self.source,
+                checksum=self.checksum,
+                kernel=self.kernel,
+                ramdisk=self.ramdisk,
+                is_partition=self.is_partition,
+            )
         return Image.in_memory(kernel=str(self.kernel), ramdisk=str(self.ramdisk))
 
 
@@ -693,6 +705,7 @@ class ImageRow(BaseModel):
     checksum: str | None = Field(default=None, description="What to give as `image.checksum`.")
     kernel: str | None = None
     ramdisk: str | None = None
+    is_partition: bool = Field(default=False, description="What to give as `image.is_partition`.")
     origin: Literal["glance", "catalogue", "instances"] = Field(
         description="Who knows it: Glance, the service's catalogue, or an instance that boots it."
     )

@@ -209,7 +209,7 @@ class Service:
                 log.warning("old events cannot be forgotten: %s", problem)
 
 
-def _catalogue(settings: Settings) -> list[dict[str, str]]:
+def _catalogue(settings: Settings) -> list[dict[str, str | bool]]:
     """The images that the settings' file offers.
 
     Raises:
@@ -221,13 +221,13 @@ def _catalogue(settings: Settings) -> list[dict[str, str]]:
         found = yaml.safe_load(settings.images.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
         raise InvalidRequest(f"the file {settings.images} cannot be read", reason=str(problem)) from None
-    known = {"name", "source", "checksum", "kernel", "ramdisk"}
-    rows: list[dict[str, str]] = []
+    kinds = {"name": str, "source": str, "checksum": str, "kernel": str, "ramdisk": str, "is_partition": bool}
+    rows: list[dict[str, str | bool]] = []
     for row in found if isinstance(found, list) else [None]:
         if (
             not isinstance(row, dict)
-            or not {"name", "source"} <= row.keys() <= known
-            or not all(isinstance(value, str) for value in row.values())
+            or not {"name", "source"} <= row.keys() <= kinds.keys()
+            or not all(isinstance(value, kinds[name]) for name, value in row.items())
         ):
             raise InvalidRequest(
                 f"the file {settings.images} is no list of images",

@@ -80,6 +80,7 @@ export function deploy(given, go) {
     const image = catalogue.find((one) => one.source === value("image.source"));
     if (!image) return;
     for (const part of ["checksum", "kernel", "ramdisk"]) inputs[`image.${part}`].value = image[part] || "";
+    inputs["image.is_partition"].checked = image.is_partition;
   }
 
   async function count(wanted) {

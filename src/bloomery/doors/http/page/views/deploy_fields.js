@@ -69,6 +69,7 @@ export const MORE = {
   "The image": [
     { where: "image.kernel", label: "Kernel", placeholder: "https://…", hint: "Of a partition image, or to be run from memory.", as: one("--kernel") },
     { where: "image.ramdisk", label: "Ramdisk", placeholder: "https://…", hint: "Goes with the kernel.", as: one("--ramdisk") },
+    { where: "image.is_partition", label: "The file system of one partition, not a whole disk", kind: "check", as: flag("--partition-image") },
     { where: "image.iso", label: "ISO", placeholder: "https://…", hint: "To boot from virtual media; no disk is written.", as: one("--iso") },
     { where: "deploy_steps", label: "Deploy steps", kind: "lines", rows: 2, placeholder: '[{"interface": "bios", "step": "apply_configuration", "args": {}, "priority": 150}]', hint: "JSON; in addition to Ironic's own. For administrators.", of: json, as: file("--deploy-step", "@steps.json") },
   ],
