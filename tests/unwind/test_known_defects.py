@@ -212,6 +212,22 @@ def test_a_claim_that_could_not_be_given_up_before_its_node_was_marked_is_destro
     assert world.seen() == before
 
 
+def test_one_404_does_not_make_a_deploy_believe_that_its_allocation_is_gone(world: World) -> None:
+    missing: list[str] = []
+
+    def once(request: RecordedRequest) -> Fault | None:
+        is_ours = request.method == "GET" and request.path.rpartition("/")[2] == claim and not missing
+        if is_ours:
+            missing.append(request.path)
+        return Fault(FaultKind.STATUS, 404) if is_ours else None
+
+    claim = str(uuid4())
+    world.ironic.timings = replace(FAST, allocate_s=0.05)
+    world.ironic.on_request = once
+    assert world.api().deploy(a_request(world, name=None, instance_uuid=claim), timeout_s=60).state == "active"
+    assert missing
+
+
 @pytest.mark.parametrize("extra", [{}, {"bloomery": {"manager": "nova", "instance_uuid": "x"}}, {"bloomery": "web-1"}])
 def test_a_claim_that_somebody_else_made_is_not_destroyed(world: World, extra: dict[str, object]) -> None:
     api = world.api()

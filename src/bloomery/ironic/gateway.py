@@ -221,9 +221,11 @@ class Ironic:
 
         return every_page(read, lambda page: page.last_if_more, what=f"Ironic gave a list of {of}")
 
-    def _look_up(self, path: str, kind: type[T], *, doing: str, query: Mapping[str, Any] | None = None) -> T | None:
+    def _look_up(
+        self, path: str, kind: type[T], *, doing: str, query: Mapping[str, Any] | None = None, was_there: bool = False
+    ) -> T | None:
         try:
-            return self._read(path, kind, doing=doing, query=query, may_be_missing=True)
+            return self._read(path, kind, doing=doing, query=query, may_be_missing=not was_there)
         except RequestRefused as refusal:
             # 400: a name that Ironic could never have given, such as one with a space in it.
             if refusal.status in (404, 400):
@@ -737,12 +739,12 @@ class Ironic:
 
     # Allocations
 
-    def allocation(self, name_or_uuid: str) -> Allocation | None:
-        """The allocation of that name or UUID, if Ironic shows one."""
+    def allocation(self, name_or_uuid: str, *, was_there: bool = False) -> Allocation | None:
+        """The allocation of that name or UUID, if Ironic shows one; of one that was there, one 404 is not believed."""
         if not _may_be_a_name(name_or_uuid):
             return None
         path = f"/allocations/{_part(name_or_uuid)}"
-        return self._look_up(path, Allocation, doing=f"looking for allocation {name_or_uuid}")
+        return self._look_up(path, Allocation, doing=f"looking for allocation {name_or_uuid}", was_there=was_there)
 
     def allocations(self) -> list[Allocation]:
         """Every allocation that these credentials may see."""

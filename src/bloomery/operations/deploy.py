@@ -322,7 +322,7 @@ def _allocate(run: DeployRun) -> Allocation:
     )
 
     def settled() -> Allocation | None:
-        now = run.ironic.allocation(allocation.uuid)
+        now = run.ironic.allocation(allocation.uuid, was_there=True)
         if now is None:
             raise AllocationFailed("the allocation has vanished", reason="somebody deleted it")
         return now if now.state in ("active", "error") else None
