@@ -843,11 +843,13 @@ class Janitor:
         services: what to keep clean.
         habits: how it works.
         on_pass: told of every pass, in the janitor's thread.
+        may_look: asked before each look of its thread whether it may; for whoever has several, of which one is to look.
     """
 
     services: Services
     habits: Habits = field(default_factory=Habits)
     on_pass: Callable[[Pass], None] = lambda _done: None
+    may_look: Callable[[], bool] = lambda: True
 
     def __post_init__(self) -> None:
         self._pace = Pace(self.habits.requests_per_s)
@@ -859,15 +861,18 @@ class Janitor:
         self.mended = 0
         self.last: Pass | None = None
 
-    def start(self) -> None:
+    def start(self, *, after_s: float = 0.0) -> None:
         """It works, from now on, in its own thread.
+
+        Args:
+            after_s: so many seconds before its first look, if none is wanted earlier.
 
         Raises:
             InvalidRequest: it was started before.
         """
         if self._thread is not None:
             raise InvalidRequest("this janitor was started before", advice="Make another")
-        self._thread = threading.Thread(target=self._work, name="bloomery-janitor", daemon=True)
+        self._thread = threading.Thread(target=self._work, args=(after_s,), name="bloomery-janitor", daemon=True)
         self._thread.start()
 
     def pause(self) -> None:
@@ -935,13 +940,22 @@ class Janitor:
         self.on_pass(done)
         return done
 
-    def _work(self) -> None:
+    def _work(self, after_s: float) -> None:
+        self._rest(after_s)
         while not self._pace.closed.is_set():
             try:
-                done = self.work_once()
+                done = self.work_once() if self.may_look() else None
             except OperationCancelled:
                 return
-            if done.problem is not None:
-                log.warning("the janitor could not look: %s", done.problem)
-            self._pace.clock.wait(self._wanted, self.habits.every_s)
-            self._wanted.clear()
+            except Exception:
+                # The last frame of a thread that works for weeks: whatever one look met, the next may go well.
+                log.exception("a look of the janitor met a bug")
+            else:
+                if done is not None and done.problem is not None:
+                    log.warning("the janitor could not look: %s", done.problem)
+            self._rest(self.habits.every_s)
+
+    def _rest(self, seconds: float) -> None:
+        if seconds > 0:
+            self._pace.clock.wait(self._wanted, seconds)
+        self._wanted.clear()

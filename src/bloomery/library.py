@@ -389,14 +389,21 @@ class Bloomery:
         """The leak is gone, if what is read now proves it; otherwise nothing was changed."""
         return mend(self.services, leak)
 
-    def janitor(self, habits: Habits | None = None, *, on_pass: Callable[[Pass], None] = lambda _done: None) -> Janitor:
+    def janitor(
+        self,
+        habits: Habits | None = None,
+        *,
+        on_pass: Callable[[Pass], None] = lambda _done: None,
+        may_look: Callable[[], bool] = lambda: True,
+    ) -> Janitor:
         """A janitor for this cloud: `start` it, or use it as a context manager.
 
         Args:
             habits: how often it looks, and how fast it works; None means as `Habits` has them.
             on_pass: told of every pass, in the janitor's thread.
+            may_look: asked before each look whether this one may; for whoever has several, of which one is to look.
         """
-        return Janitor(self.services, habits or Habits(), on_pass)
+        return Janitor(self.services, habits or Habits(), on_pass, may_look)
 
     def finish(
         self,

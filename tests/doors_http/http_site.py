@@ -171,7 +171,9 @@ def cloud(*, nodes: int = 3) -> Iterator[tuple[IronicSimulator, NeutronSimulator
 @contextmanager
 def running(connect: Connect, folder: Path, **settings: Any) -> Iterator[tuple[str, Server]]:
     """A service over such a connection, until the end of the block; its address, and itself."""
+    # A janitor would mend what a test has broken to look at it.
     given = {"port": 0, "state": folder / "state", "refresh_s": 0.1, "rate_per_s": 1e6, "burst": 1_000_000, **settings}
+    given.setdefault("janitor", False)
     ready = threading.Event()
     addresses: list[str] = []
 

@@ -13,7 +13,7 @@ import pytest
 import requests
 from fastapi.routing import APIRoute
 
-from bloomery.doors.http import answers, catalogue, instances, log_routes, nodes
+from bloomery.doors.http import answers, catalogue, instances, log_routes, nodes, upkeep
 from bloomery.doors.http.identity import FAILURES, Passwords
 from bloomery.doors.http.problems import Refusal
 from bloomery.doors.http.settings import Auth
@@ -137,7 +137,7 @@ def test_a_user_without_a_role_may_nothing(shared: Site) -> None:
 # What
 
 
-ROUTES = [route for part in (catalogue, instances, log_routes, nodes) for route in part.router.routes]
+ROUTES = [route for part in (catalogue, instances, log_routes, nodes, upkeep) for route in part.router.routes]
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{sorted(route.methods)} {route.path}")
@@ -279,6 +279,9 @@ def test_a_reader_of_everything_sees_everything(shared: Site) -> None:
     [
         ("GET", "/v1/audit", None),
         ("GET", "/v1/webhooks", None),
+        ("GET", "/v1/leaks", None),
+        ("GET", "/v1/checkup", None),
+        ("GET", "/v1/janitor", None),
         ("POST", "/v1/webhooks", {"url": "https://hooks.example"}),
         ("POST", "/v1/instances/ours-web/adopt", {}),
         ("GET", "/metrics", None),

@@ -202,3 +202,50 @@ def test_impossible_habits_are_refused_by_name(habit: str) -> None:
 def test_a_janitor_is_started_once(world: World) -> None:
     with world.api().janitor(FAST) as janitor, pytest.raises(InvalidRequest, match="started before"):
         janitor.start()
+
+
+def test_it_does_not_look_while_it_may_not(world: World) -> None:
+    passes = Passes()
+    asked = threading.Event()
+    allowed: list[bool] = []
+
+    def may_look() -> bool:
+        if len(allowed) < 3:
+            allowed.append(False)
+            return False
+        asked.set()
+        return True
+
+    before = len(world.ironic.requests)
+    with world.api().janitor(FAST, on_pass=passes, may_look=may_look):
+        assert asked.wait(TIMEOUT_S)
+        passes.await_more()
+    assert allowed == [False] * 3
+    assert len(world.ironic.requests) > before
+
+
+def test_a_bug_in_one_look_does_not_end_it(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    passes = Passes()
+    bugs: list[Pass] = []
+
+    def on_pass(done: Pass) -> None:
+        if not bugs:
+            bugs.append(done)
+            raise ZeroDivisionError("a bug of whoever was told")
+        passes(done)
+
+    with world.api().janitor(FAST, on_pass=on_pass):
+        passes.await_more(2)
+    assert "met a bug" in caplog.text
+
+
+def test_its_first_look_may_be_put_off_and_had_earlier_all_the_same(world: World) -> None:
+    passes = Passes()
+    janitor = world.api().janitor(FAST, on_pass=passes)
+    janitor.start(after_s=TIMEOUT_S * 60)
+    try:
+        assert passes.done == []
+        janitor.look_now()
+        passes.await_more()
+    finally:
+        janitor.stop()

@@ -102,6 +102,19 @@ def serve(
     at_once: Annotated[
         int, typer.Option("--at-once", help="How many operations are worked on at a time.", min=1, rich_help_panel=_HOW)
     ] = 32,
+    janitor: Annotated[
+        bool,
+        typer.Option("--janitor/--no-janitor", rich_help_panel=_HOW,
+                     help="Clean what is certainly left of instances and operations that are gone, in the background."),
+    ] = True,
+    janitor_every: Annotated[
+        float, typer.Option("--janitor-every", metavar="SECONDS", help="From one of its looks to the next.", min=1,
+                            rich_help_panel=_HOW)
+    ] = 300,
+    janitor_rate: Annotated[
+        float, typer.Option("--janitor-rate", metavar="N", help="What it asks of the services in a second at most.",
+                            min=0.1, rich_help_panel=_HOW)
+    ] = 5,
     webhook_networks: Annotated[
         list[str] | None,
         typer.Option("--webhook-network", metavar="CIDR", show_default=False, rich_help_panel=_HOW,
@@ -150,6 +163,9 @@ def serve(
         keep_rows=keep_rows,
         keep_mib=keep_mib,
         webhook_networks=networks,
+        janitor=janitor,
+        janitor_every_s=janitor_every,
+        janitor_requests_per_s=janitor_rate,
     )
     # Not in its children's environment, nor in what a crash would show.
     os.environ.pop("BLOOMERY_DATABASE", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bloomery.ironic import Node
+from bloomery.janitor import Verdict
 
 LONG_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 QUICK_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -61,6 +62,20 @@ class Metrics:
             "bloomery_webhook_deliveries", "Attempts to deliver to webhooks.", ["result"], registry=self.registry
         )
 
+        self._looks = Counter("bloomery_janitor_looks", "Looks for leaks.", ["result"], registry=self.registry)
+        self._mended = Counter("bloomery_janitor_mended", "Leaks that were cleaned.", ["kind"], registry=self.registry)
+        self._leaks = Gauge(
+            "bloomery_janitor_leaks", "Leaks that the last look found.", ["verdict"], registry=self.registry
+        )
+        self._looked_at = Gauge(
+            "bloomery_janitor_last_look_timestamp_seconds", "When the last look ended.", registry=self.registry
+        )
+        self.janitor_works = Gauge(
+            "bloomery_janitor_working",
+            "Whether there is a janitor that is not paused; of several replicas one looks.",
+            registry=self.registry,
+        )
+
     @contextmanager
     def operation(self, kind: str) -> Iterator[None]:
         """Within the block an operation is under way."""
@@ -87,6 +102,15 @@ class Metrics:
     def delivered(self, result: str) -> None:
         """A webhook was tried."""
         self._deliveries.labels(result).inc()
+
+    def looked(self, found: Mapping[str, int] | None, mended: Iterable[str]) -> None:
+        """The janitor has looked: so many leaks of each verdict, None if it saw nothing; and those of these kinds are gone."""
+        self._looks.labels("failed" if found is None else "done").inc()
+        self._looked_at.set_to_current_time()
+        for verdict in Verdict if found is not None else ():
+            self._leaks.labels(verdict.value).set(found.get(verdict.value, 0) if found is not None else 0)
+        for kind in mended:
+            self._mended.labels(kind).inc()
 
     def show_fleet(
         self, nodes: Callable[[], Sequence[Node]], is_up: Callable[[], bool], stale_s: Callable[[], float | None]

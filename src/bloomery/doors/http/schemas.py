@@ -957,6 +957,35 @@ class MendOutcome(BaseModel):
     )
 
 
+class JanitorBody(Given):
+    """What the janitor is to do."""
+
+    do: Literal["pause", "go on", "look"]
+
+
+class LookRow(BaseModel):
+    """What a look of the janitor came to."""
+
+    at: datetime = Field(description="When it was over.")
+    took_s: float = Field(description="With what was cleaned.")
+    found: dict[LeakVerdict, int] = Field(description="How many there were, by what may be done about them.")
+    mended: int = Field(description="How many of those that were certainly left are gone.")
+    leaks: list[LeakBody] = Field(description="The first 200 that are still there.")
+    blind: list[str] = Field(description="What could not be looked at, a clause each.")
+    problem: dict[str, Any] | None = Field(description="Why nothing could be looked at.")
+
+
+class JanitorRow(BaseModel):
+    """The janitor, which looks for what is left of instances and operations, and cleans what certainly is."""
+
+    state: Literal["on", "paused", "off"] = Field(description="`off`: the service was started without it.")
+    changed_by: str | None = Field(description="Who paused it, or let it go on, last.")
+    changed_at: datetime | None = Field(description="When.")
+    every_s: float = Field(description="Seconds from one look to the next.")
+    requests_per_s: float = Field(description="What it asks of Ironic and Neutron at most.")
+    last: LookRow | None = Field(description="Its last look, whichever replica's.")
+
+
 class RecoverBody(Timed):
     """What was left half done is to be finished or undone."""
 

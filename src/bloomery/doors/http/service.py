@@ -14,6 +14,7 @@ from uuid import uuid4
 import yaml
 
 from bloomery.doors.http.audit import Audit
+from bloomery.doors.http.cleaning import Cleaning
 from bloomery.doors.http.consoles import Consoles
 from bloomery.doors.http.feed import Feed
 from bloomery.doors.http.following import Following, View
@@ -74,7 +75,7 @@ class Service:
             refresh_s=settings.refresh_s,
             read_all_s=settings.read_all_s,
             on_news=self._news,
-            on_look=self._keep_view,
+            on_look=self._looked,
         )
         self.workers = Workers(
             self.cloud,
@@ -85,6 +86,7 @@ class Service:
             at_once=settings.at_once,
             lease_s=settings.lease_s,
         )
+        self.cleaning = Cleaning(self.cloud, self.store, self.metrics, settings, may_look=self._may_clean)
         self.audit = Audit(self.store)
         self.feed = Feed(self.store)
         self.consoles = Consoles(self.cloud, self.following, self.store, holder=self.holder)
@@ -137,6 +139,7 @@ class Service:
         self.audit.stop()
         self.workers.stop()
         self.following.stop()
+        self.cleaning.stop()
         try:
             if self.following.failure is None and self._was_leading:
                 self._write_view()
@@ -176,6 +179,17 @@ class Service:
             return False
         self._leads_until = now + lease_s / 3
         return True
+
+    def _may_clean(self) -> bool:
+        return self._leads() and not self.workers.is_taking_over
+
+    def _looked(self) -> None:
+        """Ironic has shown what it has."""
+        self._keep_view()
+        try:
+            self.cleaning.heed()
+        except StoreUnavailable as problem:
+            log.warning("what is wanted of the janitor cannot be read: %s", problem)
 
     def _keep_view(self) -> None:
         """What Ironic shows is kept now and then, so that whoever starts while it is away has something to show."""

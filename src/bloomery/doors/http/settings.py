@@ -55,6 +55,9 @@ class Settings:
         keep_rows: of each of them, so many at most.
         keep_mib: and together no more than that; the oldest go first.
         webhook_networks: networks of loopback, link-local or private addresses that webhooks may be sent to all the same.
+        janitor: whether what is left of instances and operations is looked for and cleaned in the background.
+        janitor_every_s: seconds from one such look to the next.
+        janitor_requests_per_s: what it asks of the services at most.
         lease_s: an operation whose replica has not been heard of for so long is taken over by another.
     """
 
@@ -82,6 +85,9 @@ class Settings:
     keep_rows: int = 1_000_000
     keep_mib: int = 4096
     webhook_networks: tuple[IPv4Network | IPv6Network, ...] = field(default=())
+    janitor: bool = True
+    janitor_every_s: float = 300.0
+    janitor_requests_per_s: float = 5.0
     lease_s: float = 20.0
 
     def __post_init__(self) -> None:
@@ -119,6 +125,8 @@ class Settings:
             "burst",
             "keep_days",
             "keep_mib",
+            "janitor_every_s",
+            "janitor_requests_per_s",
             "lease_s",
         ):
             if getattr(self, name) <= 0:

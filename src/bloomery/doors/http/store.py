@@ -40,6 +40,7 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from bloomery.doors.http.problems import Refusal, StoreUnavailable
@@ -52,6 +53,7 @@ from bloomery.doors.http.tables import (
     leases,
     looks,
     nodes,
+    notes,
     operations,
     reads,
     shown,
@@ -73,6 +75,8 @@ EXPECTED_FROM = 9
 """So many of the last operations of a kind say how long the next one will take."""
 _ORDER_OF_EVENTS = 0x0B100E44
 """PostgreSQL's lock under which events are numbered: nobody sees a number while a lower one is still to come."""
+_ORDER_OF_NOTES = 0x0B100E45
+"""And the one under which notes are changed: what is made of what stood there is made of nothing older."""
 
 ACTIVE = ("queued", "running")
 ENDED = ("succeeded", "failed", "cancelled")
@@ -140,9 +144,7 @@ class Store:
         elif database.reveal().startswith("sqlite"):
             self._engine = _sqlite(database.reveal())
         else:
-            self._engine = create_engine(
-                _with_driver(database.reveal()), pool_pre_ping=True, pool_size=10, max_overflow=20
-            )
+            self._engine = _postgresql(_with_driver(database.reveal()))
         self.is_shared = self._engine.dialect.name == "postgresql"
         with self.writing() as connection:
             if self.is_shared:
@@ -628,6 +630,24 @@ class Store:
 
     # Replicas and age
 
+    def note(self, name: str) -> Row | None:
+        """What stands under that name, if anything does."""
+        with self.reading() as connection:
+            found = connection.execute(select(notes.c.value).where(notes.c.name == name)).scalar()
+            return found if isinstance(found, dict) else None
+
+    def change_note(self, name: str, change: Callable[[Row, float], Row]) -> None:
+        """Under that name stands what `change` makes, now, of what stood there; nobody else changes it meanwhile."""
+        with self.writing() as connection:
+            if self.is_shared:
+                connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _ORDER_OF_NOTES})
+            before = connection.execute(select(notes.c.value).where(notes.c.name == name)).scalar()
+            value = dict(change(before or {}, self.now(connection)))
+            if before is None:
+                connection.execute(insert(notes).values(name=name, value=value))
+            else:
+                connection.execute(update(notes).where(notes.c.name == name).values(value=value))
+
     def lead(self, name: str, holder: str, lease_s: float) -> bool:
         """Whether the holder is the one who does it, for so long from now."""
         with self.writing() as connection:
@@ -782,6 +802,14 @@ def _only_process_in(folder: Path) -> int:
 def _with_driver(url: str) -> str:
     scheme, colon, rest = url.partition(":")
     return f"postgresql+psycopg{colon}{rest}" if scheme in ("postgresql", "postgres") else url
+
+
+def _postgresql(url: str) -> Engine:
+    """The engine; a database that does not answer at all is away in seconds, unless the URL says otherwise."""
+    wanted = {"connect_timeout": "5", "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3",
+              "tcp_user_timeout": "15000"}  # fmt: skip
+    ours = {name: value for name, value in wanted.items() if name not in make_url(url).query}
+    return create_engine(url, connect_args=ours, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=10)
 
 
 def _sqlite(url: str) -> Engine:

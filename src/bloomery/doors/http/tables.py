@@ -182,6 +182,14 @@ leases = Table(
 )
 """What only one replica does at a time, and which one does it."""
 
+notes = Table(
+    "notes",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", JSON, nullable=False),
+)
+"""What all replicas have to know, by its name."""
+
 Migration = Callable[[Connection], None]
 
 
@@ -193,7 +201,11 @@ def _keep_reads(connection: Connection) -> None:
     metadata.create_all(connection, tables=[reads])
 
 
-MIGRATIONS: Sequence[Migration] = (_keep_views, _keep_reads)
+def _keep_notes(connection: Connection) -> None:
+    metadata.create_all(connection, tables=[notes])
+
+
+MIGRATIONS: Sequence[Migration] = (_keep_views, _keep_reads, _keep_notes)
 """What makes tables of version 1 those of version 2, and so on. New logs get today's tables at once."""
 
 

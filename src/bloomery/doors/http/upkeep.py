@@ -1,4 +1,4 @@
-"""`/v1/checkup`, `/v1/leaks`, `/v1/recover`: what administrators ask when something is not as it should be."""
+"""`/v1/checkup`, `/v1/leaks`, `/v1/janitor`, `/v1/recover`: what administrators ask when something is not as it should be."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from starlette.responses import Response
 
 from bloomery.doors.http import schemas as s
 from bloomery.doors.http.answers import READS, WRITES, Admin, IdempotencyKey, TheService, answer, answers
+from bloomery.doors.http.cleaning import leak_event
 from bloomery.doors.http.context import request_id_now
 from bloomery.doors.http.instances import begin
 from bloomery.doors.http.problems import problem_of, shown_problem
-from bloomery.doors.http.store import Event
 from bloomery.doors.http.verbs import Order
+from bloomery.doors.http.views import janitor_row
 
 router = APIRouter(prefix="/v1", tags=["upkeep"])
 
@@ -37,19 +38,22 @@ def mend(request: Request, service: TheService, caller: Admin, body: s.LeakBody)
     leak = body.to_core()
     outcome = service.api.mend(leak)
     if outcome.is_gone:
-        service.store.tell(
-            Event(
-                kind="leak.mended",
-                node_uuid=leak.node_uuid,
-                node_name=leak.node,
-                instance_uuid=leak.instance_uuid,
-                actor=caller.name,
-                request_id=request_id_now(),
-                data={"kind": leak.kind.value, "name": leak.name, "reason": leak.reason},
-            )
-        )
+        service.store.tell(leak_event(leak, actor=caller.name, request_id=request_id_now()))
     problem = shown_problem(problem_of(outcome.problem), caller) if outcome.problem is not None else None
     return answer(request, {"is_gone": outcome.is_gone, "problem": problem})
+
+
+@router.get("/janitor", response_model=s.JanitorRow, responses=READS)
+def show_janitor(request: Request, service: TheService, caller: Admin) -> Response:  # noqa: ARG001
+    """Whether what is left of instances and operations is cleaned in the background, and what the last look came to."""
+    return answer(request, janitor_row(service.cleaning.shown()))
+
+
+@router.post("/janitor", response_model=s.JanitorRow, responses=answers(409, 415))
+def tell_janitor(request: Request, service: TheService, caller: Admin, body: s.JanitorBody) -> Response:
+    """Pause the janitor, let it go on, or have it look now; every replica heeds it within some seconds."""
+    service.cleaning.wish(body.do, actor=caller.name)
+    return answer(request, janitor_row(service.cleaning.shown()))
 
 
 @router.post("/recover", status_code=202, response_model=s.OperationRow, responses=WRITES)

@@ -172,6 +172,16 @@ def call_row(row: Row) -> dict[str, Any]:
     return {**row, "at": moment(row["at"])}
 
 
+def janitor_row(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """The janitor, as `Cleaning.shown` tells of it."""
+    last = shown["last"]
+    return {
+        **shown,
+        "changed_at": moment(shown["changed_at"]),
+        "last": {**last, "at": moment(last["at"])} if last is not None else None,
+    }
+
+
 def webhook_row(row: Row, *, secret: str | None = None) -> dict[str, Any]:
     """The webhook; its secret in the answer to whoever made it."""
     return {

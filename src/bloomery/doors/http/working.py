@@ -121,6 +121,11 @@ class Workers:
         """So many operations this process has, waiting ones included."""
         return len(self._jobs)
 
+    @property
+    def is_taking_over(self) -> bool:
+        """Whether it is at an operation that another process left."""
+        return any(job.is_taken_over for job in list(self._jobs.values()))
+
     def accept(
         self,
         verb: str,

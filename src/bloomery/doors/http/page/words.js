@@ -62,6 +62,7 @@ export function sentence(event) {
   }
   if (kind === "ironic.away") return `Ironic cannot be reached: ${shown(data.reason)}`;
   if (kind === "ironic.back") return `Ironic is back after ${duration(data.away_s)}`;
+  if (kind === "leak.mended") return `what was left is cleaned: ${shown(data.kind)} ${shown(data.name)} (${shown(data.reason)})`;
   if (kind === "operation.step") return `${data.undoing ? "undoes" : "step"} ${data.index} of ${data.total}: ${shown(data.step)}`;
   const verb = data.kind || data.operation || "operation";
   return `${verb} ${what}${data.detail ? `: ${data.detail}` : ""}`;
@@ -71,6 +72,6 @@ export function sentence(event) {
 export function toneOfEvent({ kind, data }) {
   if (kind === "node.provision_state") return toneOf(data.now ?? "available");
   if (kind === "operation.failed" || kind === "ironic.away" || (kind === "node.last_error" && data.now)) return "bad";
-  if (kind === "operation.succeeded" || kind === "ironic.back") return "good";
+  if (kind === "operation.succeeded" || kind === "leak.mended" || kind === "ironic.back") return "good";
   return kind.startsWith("operation.") ? "busy" : "idle";
 }

@@ -22,6 +22,7 @@ export function deploy(given, go) {
   const button = h("button", { type: "submit", class: "main" }, "Deploy");
   let catalogue = [];
   let asked = 0;
+  let isSuggested = true;
 
   /** What stands in the field: its text, whether it is checked, or the networks that are ticked. */
   function said({ where, kind }) {
@@ -67,12 +68,19 @@ export function deploy(given, go) {
 
   function changed(event) {
     if (event?.target === inputs["image.source"]) complete();
+    if (event?.target === inputs["wanted.resource_class"]) isSuggested = false;
+    if (event?.target === inputs.node) suggest();
     if (event) accuse(Object.keys(inputs).find((where) => inputs[where].contains(event.target)), null);
     const { body } = bodyOf(ALL, said);
     command.textContent = commandOf(ALL, said);
     json.textContent = JSON.stringify(shownOf(body, ALL), null, 2);
     clearTimeout(asked);
     asked = setTimeout(() => count(body), event ? PAUSE_MS : 0);
+  }
+
+  /** Ironic chooses within a class, so one has to be said: that with most free nodes, until a node or another class is. */
+  function suggest() {
+    if (isSuggested) inputs["wanted.resource_class"].value = value("node") ? "" : usual;
   }
 
   /** What is known of the image that is named stands in its other fields. */
@@ -186,6 +194,10 @@ export function deploy(given, go) {
   }
 
   const free = [...fleet.nodes.values()].filter((node) => node.why_not.length === 0);
+  const counts = new Map();
+  for (const { resource_class: name } of free) if (name) counts.set(name, (counts.get(name) || 0) + 1);
+  const [usual] = [...counts].sort(([a, many], [b, few]) => few - many || a.localeCompare(b))[0] || [""];
+  suggest();
   fill(choices.nodes, free.slice(0, 1000).map((node) => h("option", { value: node.name || node.uuid })));
   fill(choices.classes, [...new Set([...fleet.nodes.values()].map((node) => node.resource_class).filter(Boolean))].sort().map((name) => h("option", { value: name })));
   read();

@@ -56,7 +56,7 @@ export const FIELDS = [
   { where: "name", label: "Name", placeholder: "web-1", hint: "A host name. Without one, it goes by its UUID." },
   { where: "image.source", label: "Image", list: "images", placeholder: "https://… or Glance's name or id", hint: "One that is known, or any URL.", as: one("--image") },
   { where: "image.checksum", label: "Checksum", placeholder: "sha256:… or the URL of SHA256SUMS", hint: "Of an image at a URL. Glance has its own.", as: one("--checksum") },
-  { where: "wanted.resource_class", label: "Resource class", list: "classes", hint: "What kind of node it is to run on.", as: one("--resource-class") },
+  { where: "wanted.resource_class", label: "Resource class", list: "classes", hint: "What kind of node it is to run on; not needed where a node is named.", as: one("--resource-class") },
   { where: "wanted.traits", label: "Traits", placeholder: "CUSTOM_GPU", hint: "All of which the node has; spaces between them.", of: words, as: each("--trait") },
   { where: "node", label: "Node", list: "free", hint: "Only to name one; otherwise Ironic chooses among those that fit.", as: one("--node") },
   { where: "networks", label: "Networks", kind: "networks", hint: "A VIF is created on each, and goes with the instance.", as: each("--network") },

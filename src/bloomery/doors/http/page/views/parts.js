@@ -30,7 +30,7 @@ export function timeline(events, { withNode = false } = {}) {
       sentence(event),
       event.data.took_s ? h("span", { class: "took" }, ` after ${duration(event.data.took_s)}`) : null),
     clock(event.at),
-    event.actor ? h("span", { class: "under" }, `asked for by ${event.actor}`,
+    event.actor ? h("span", { class: "under" }, `${event.kind === "leak.mended" ? "" : "asked for "}by ${event.actor}`,
       event.operation_id ? [", ", h("a", { href: `#/operations/${event.operation_id}` }, "operation")] : null) : null)));
 }
 

@@ -3,14 +3,15 @@
 import { ask } from "../api.js";
 import { confirmed, dialogue, told } from "../dialogs.js";
 import { empty, facts, field, fill, h, input, section, table } from "../dom.js";
-import { badge, clock } from "../words.js";
+import { badge, clock, duration } from "../words.js";
 
 const PAGE = 50;
 const LOOK_MS = 5_000;
+const SOON_MS = 1_000;
 const words = (text) => text.split(/[\s,]+/).filter(Boolean);
 const markerOf = (next) => next && new URL(next, location.origin).searchParams.get("marker");
 
-/** Webhooks, and the audit. */
+/** The janitor, webhooks, and the audit. */
 export function service() {
   const hooks = h("div", {}, empty("Reading …"));
   const calls = h("div", {}, empty("Reading …"));
@@ -74,15 +75,84 @@ export function service() {
     }
   }
 
+  const janitor = keeper();
   readHooks();
   readCalls();
   return {
     element: [
       h("div", { class: "head" }, h("h1", {}, "Service")),
+      janitor.element,
       section("Webhooks", hooks, h("p", { class: "below" }, h("button", { type: "button", onclick: add }, "Tell somebody …"))),
       section("Audit", h("p", { class: "hint" }, "All calls that were to change something, all consoles that were opened, and whoever was turned away."),
         field("Who", actor), calls, more)],
     update: () => {},
+    happened: janitor.happened,
+    leave: janitor.leave,
+  };
+}
+
+const VERDICTS = { left: ["certainly left", "bad"], unproven: ["may be left", "busy"], "not ours": ["not ours", "idle"] };
+
+/** The janitor: what it found, whether it is at work, and what can be done by hand about what it leaves alone. */
+function keeper() {
+  const content = h("div", {}, empty("Reading …"));
+  let timer = 0;
+  let awaited = null;
+
+  const act = (word, what) => h("button", { type: "button", onclick: async () => {
+    clearTimeout(timer);
+    try {
+      awaited = what === "look" ? shown?.last?.at ?? "" : null;
+      draw(await ask("POST /v1/janitor", {}, { body: { do: what } }));
+    } catch (problem) {
+      awaited = null;
+      fill(content, told(problem));
+    }
+  } }, word);
+  let shown = null;
+
+  function draw(row) {
+    shown = row;
+    if (awaited !== null && (row.last?.at ?? "") !== awaited) awaited = null;
+    const { last } = row;
+    const found = last ? Object.entries(VERDICTS).filter(([verdict]) => last.found[verdict]).map(([verdict, [words]]) => `${last.found[verdict]} ${words}`) : [];
+    fill(content,
+      h("p", { class: "hint" }, row.state === "off"
+        ? "This service was started without it. What is left of instances that are gone stays until somebody looks."
+        : `What instances and operations have left behind is looked for every ${duration(row.every_s)}, with at most ${row.requests_per_s} requests a second. `
+          + "What is ours and certainly left is cleaned; the rest is shown here."),
+      facts([
+        ["State", badge({ on: "on", paused: "paused", off: "off" }[row.state], { on: "good", paused: "busy", off: "idle" }[row.state])],
+        ["Changed by", row.changed_by && [row.changed_by, ", ", clock(row.changed_at)]],
+        ["Last look", last && [clock(last.at), `, in ${duration(last.took_s)}`]],
+        ["It found", last && (last.problem ? "nothing: see below" : found.join(", ") || "nothing")],
+        ["Cleaned", last && last.found.left ? `${last.mended} of ${last.found.left}` : null]]),
+      last?.problem ? h("div", { class: "warn" }, told(last.problem)) : null,
+      last?.blind.length ? h("div", { class: "warn" }, last.blind.map((one) => h("p", {}, `It could not look at ${one}.`))) : null,
+      last?.leaks.length ? table(["What", "Name", "Node", "Stands", "Why, and what to do"], last.leaks.map((leak) => [
+        leak.kind, h("span", { class: "mono" }, leak.name),
+        leak.node_uuid ? h("a", { href: `#/nodes/${leak.node_uuid}` }, leak.node || leak.node_uuid) : "",
+        badge(...VERDICTS[leak.verdict]), [leak.reason, leak.advice ? h("p", { class: "soft" }, leak.advice) : null]])) : null,
+      row.state === "off" ? null : h("p", { class: "below buttons" },
+        row.state === "on" ? [act("Look now", "look"), act("Pause", "pause")] : act("Let it go on", "go on"),
+        awaited === null ? null : h("span", { class: "soft", role: "status" }, "It looks …")));
+    clearTimeout(timer);
+    if (awaited !== null) timer = setTimeout(read, SOON_MS);
+  }
+
+  async function read() {
+    try {
+      draw(await ask("GET /v1/janitor"));
+    } catch (problem) {
+      fill(content, told(problem));
+    }
+  }
+
+  read();
+  return {
+    element: section("Janitor", content),
+    happened: (event) => { if (event.kind === "leak.mended") read(); },
+    leave: () => clearTimeout(timer),
   };
 }
 
