@@ -40,10 +40,22 @@ NEEDED = pytest.mark.skipif(programs() is None, reason="there is no PostgreSQL o
 @contextmanager
 def running() -> Iterator[str]:
     """The URL of a PostgreSQL that runs within the block, without a database's name."""
+    with server() as it:
+        yield it.url
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    """A PostgreSQL that runs within the block, and can be away in between."""
     with tempfile.TemporaryDirectory(prefix="bloomery-postgres-") as folder:
         Path(folder).chmod(0o755)
-        with _running_in(Path(folder) / "data") as url:
-            yield url
+        it = Server(Path(folder) / "data")
+        it.set_up()
+        try:
+            it.start()
+            yield it
+        finally:
+            it.stop()
 
 
 def fresh(url: str) -> str:
@@ -54,48 +66,88 @@ def fresh(url: str) -> str:
     return f"{url}/{name}"
 
 
-@contextmanager
-def _running_in(data: Path) -> Iterator[str]:
-    home = programs()
-    assert home is not None
-    data.mkdir()
-    whose: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        # PostgreSQL does not run as root; whom it runs as has to be able to get here.
-        user = pwd.getpwnam("postgres" if _is_user("postgres") else "nobody")
-        os.chown(data, user.pw_uid, user.pw_gid)
-        whose = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    started: dict[str, Any] = {
-        "cwd": data,
-        "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"},
-        # Python calls this after it has changed the user, which would undo it.
-        "preexec_fn": die_with_parent,
-        **whose,
-    }
-    initdb = [str(home / "initdb"), "-D", str(data), "-U", "bloomery", "-A", "trust", "-N", "-E", "UTF8"]
-    subprocess.run(initdb, check=True, capture_output=True, **started)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = {
-        "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off",
-        "logging_collector": "off",
-    }  # fmt: skip
-    command = [str(home / "postgres"), "-D", str(data), *(f"--{name}={value}" for name, value in options.items())]
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **started
-    ) as server:
+class Server:
+    """A PostgreSQL on a port of its own.
+
+    Args:
+        data: where its files are to be.
+    """
+
+    def __init__(self, data: Path) -> None:
+        home = programs()
+        assert home is not None
+        self._home, self._data = home, data
+        self._process: subprocess.Popen[str] | None = None
+        self._listener: threading.Thread | None = None
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self.url = f"postgresql://bloomery@127.0.0.1:{self._port}"
+
+    def _started(self) -> dict[str, Any]:
+        whose: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            # PostgreSQL does not run as root; whom it runs as has to be able to get here.
+            user = pwd.getpwnam("postgres" if _is_user("postgres") else "nobody")
+            os.chown(self._data, user.pw_uid, user.pw_gid)
+            whose = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        return {
+            "cwd": self._data,
+            "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"},
+            # Python calls this after it has changed the user, which would undo it.
+            "preexec_fn": die_with_parent,
+            **whose,
+        }
+
+    def set_up(self) -> None:
+        """Its files are there."""
+        self._data.mkdir()
+        initdb = [
+            str(self._home / "initdb"),
+            "-D",
+            str(self._data),
+            "-U",
+            "bloomery",
+            "-A",
+            "trust",
+            "-N",
+            "-E",
+            "UTF8",
+        ]
+        subprocess.run(initdb, check=True, capture_output=True, **self._started())
+
+    def start(self) -> None:
+        """It answers."""
+        options = {
+            "listen_addresses": "127.0.0.1", "port": self._port, "unix_socket_directories": "", "fsync": "off",
+            "logging_collector": "off",
+        }  # fmt: skip
+        command = [str(self._home / "postgres"), "-D", str(self._data)]
+        command += [f"--{name}={value}" for name, value in options.items()]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            **self._started(),
+        )
         said: list[str] = []
         is_ready = threading.Event()
-        listener = threading.Thread(target=_listen, args=(server, said, is_ready), daemon=True)
-        listener.start()
-        try:
-            assert is_ready.wait(START_TIMEOUT_S), "".join(said)
-            assert server.poll() is None, "".join(said)
-            yield f"postgresql://bloomery@127.0.0.1:{port}"
-        finally:
-            server.send_signal(signal.SIGQUIT)  # its immediate shutdown
-            server.wait()
-            listener.join()
+        self._listener = threading.Thread(target=_listen, args=(self._process, said, is_ready), daemon=True)
+        self._listener.start()
+        assert is_ready.wait(START_TIMEOUT_S), "".join(said)
+        assert self._process.poll() is None, "".join(said)
+
+    def stop(self) -> None:
+        """It is away at once, as after a crash; what was committed is there again when it starts."""
+        if self._process is None or self._listener is None:
+            return
+        self._process.send_signal(signal.SIGQUIT)  # its immediate shutdown
+        self._process.wait()
+        self._listener.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        self._process = self._listener = None
 
 
 def _listen(server: subprocess.Popen[str], said: list[str], is_ready: threading.Event) -> None:

@@ -6,14 +6,17 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event, text
 
 from bloomery.doors.http import store
+from bloomery.secret import Secret
 from bloomery.testing import Timings
+from doors_http import postgres
 from doors_http.http_site import DEPLOY, Site, cloud, served
-from doors_http.test_killed import at
+from doors_http.test_killed import at, provisions
 
 LARGE = {**DEPLOY, "wanted": {"resource_class": "none-is-of-it"}, "guest": {"meta": {"k": "x" * 20_000}}}
 """A deploy that takes room in the log, and leads to nothing."""
@@ -86,3 +89,51 @@ def test_nothing_is_begun_and_what_is_under_way_ends_and_is_told(
     assert kinds.count("operation.succeeded") == 1
     site.wait_for(lambda: "active" in str(site.get("/v1/events?limit=1000&kind=node.provision_state")))
     assert "web-2" not in str(site.get("/v1/instances"))
+
+
+def kinds_of(site: Site, operation: Any) -> list[str]:
+    """What was told of the operation."""
+    return [one["kind"] for one in site.get(f"/v1/events?limit=1000&operation={operation['id']}")["events"]]
+
+
+def states_of(site: Site) -> list[str]:
+    """How the instances stand."""
+    return [one["state"] for one in site.get("/v1/instances")["instances"]]
+
+
+@postgres.NEEDED
+def test_a_postgresql_that_is_away_holds_up_what_is_new_and_nothing_of_what_is_under_way_is_lost(
+    tmp_path: Path,
+) -> None:
+    with postgres.server() as database, cloud(nodes=4) as (ironic, neutron):
+        log = {"database": Secret(postgres.fresh(database.url)), "lease_s": 2.0}
+        with (
+            served(ironic, neutron, tmp_path / "a", **log) as first,
+            served(ironic, neutron, tmp_path / "b", **log) as second,
+        ):
+            ironic.timings = Timings(agent_s=1.0)
+            deploys = [first.begun("POST", "/v1/instances", {**DEPLOY, "name": f"web-{n}"}) for n in range(2)]
+            deploys.append(second.begun("POST", "/v1/instances", {**DEPLOY, "name": "web-2"}))
+            first.wait_for(lambda: all(at(first, one, "wait for active") for one in deploys))
+            database.stop()
+            for site in (first, second):
+                problem = site.problem(503, "POST", "/v1/instances", {**DEPLOY, "name": "web-3"})
+                assert (problem["title"], problem["retryable"]) == ("StoreUnavailable", True)
+                assert "Nothing was begun" in problem["advice"]
+                assert site.ask("GET", "/readyz").status_code == 503
+            # What Ironic shows is told all the same, as it changes.
+            first.wait_for(lambda: sum(node["provision_state"] == "active" for node in ironic.nodes()) == 3)
+            first.wait_for(lambda: all(states_of(site) == ["active"] * 3 for site in (first, second)))
+            ironic.set("node-0", maintenance=True, maintenance_reason="while nobody wrote")
+            database.start()
+            for one in deploys:
+                ended = second.ended(one)
+                assert (ended["state"], ended["problem"]) == ("succeeded", None)
+                told = kinds_of(first, one)
+                assert (told.count("operation.succeeded"), told.count("operation.accepted")) == (1, 1), told
+            first.wait_for(lambda: "while nobody wrote" in str(first.get("/v1/events?kind=node.maintenance")))
+            states = first.get("/v1/events?limit=1000&kind=node.provision_state")["events"]
+            assert len([one for one in states if one["data"]["now"] == "active"]) == 3
+            assert "web-3" not in str(first.get("/v1/operations"))
+            first.done("DELETE", "/v1/instances/web-0")
+        assert provisions(ironic, "active") == 3

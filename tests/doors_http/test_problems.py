@@ -8,7 +8,15 @@ import pytest
 
 from bloomery import errors
 from bloomery.doors.http.access import NOBODY, Principal, Role
-from bloomery.doors.http.problems import STATUSES, problem_of, shown_problem, status_of
+from bloomery.doors.http.problems import (
+    STATUSES,
+    Refusal,
+    StoreUnavailable,
+    problem_of,
+    shown_problem,
+    shown_refusal,
+    status_of,
+)
 from bloomery.errors import BloomeryError
 from doors_http.http_site import DEPLOY, Site
 
@@ -135,3 +143,17 @@ def test_a_body_that_is_no_json_is_refused_as_such(site: Site) -> None:
     )
     assert answer.status_code == 422
     assert answer.json()["title"] == "InvalidRequest"
+
+
+def test_what_the_service_itself_cannot_do_now_may_succeed_later_and_only_administrators_are_told_where_its_log_is() -> (
+    None
+):
+    refusal = StoreUnavailable('connection to server at "198.51.100.9", port 5432 failed')
+    alice = Principal(name="alice", role=Role.MEMBER, project_id="p")
+    for principal in (None, alice):
+        shown = shown_refusal(refusal, principal)
+        assert (shown["retryable"], shown["title"]) == (True, "StoreUnavailable")
+        assert "198.51.100.9" not in str(shown)
+        assert "Nothing was begun" in shown["advice"]
+    assert "198.51.100.9" in shown_refusal(refusal, NOBODY)["detail"]
+    assert "retryable" not in shown_refusal(Refusal(409, "X", "it is so"), alice)

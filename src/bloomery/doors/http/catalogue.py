@@ -115,7 +115,7 @@ def readyz(service: TheService) -> PlainTextResponse:
     try:
         service.store.first_and_last_event()
     except StoreUnavailable as problem:
-        return PlainTextResponse(f"{problem.detail}\n", status_code=503)
+        return PlainTextResponse(f"{problem.told_users}\n", status_code=503)
     if not service.following.view.as_of:
         return PlainTextResponse("Ironic has not been seen yet\n", status_code=503)
     return PlainTextResponse("ready\n")

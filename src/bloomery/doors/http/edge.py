@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bloomery.doors.http.access import NOBODY, Principal
 from bloomery.doors.http.context import new_request_id, on_behalf_of
 from bloomery.doors.http.identity import Anybody
-from bloomery.doors.http.problems import MEDIA_TYPE, Refusal, StoreUnavailable, of_a_bug, refusal_of
+from bloomery.doors.http.problems import MEDIA_TYPE, Refusal, StoreUnavailable, of_a_bug, shown_refusal
 from bloomery.doors.http.service import Service
 from bloomery.doors.http.settings import Auth, is_loopback
 from bloomery.plain import logger
@@ -293,7 +293,7 @@ class _Answered:
 
     async def refuse(self, refusal: Refusal) -> None:
         """The refusal is the answer."""
-        await self.problem(refusal_of(refusal), **refusal.headers)
+        await self.problem(shown_refusal(refusal, None), **refusal.headers)
 
     async def problem(self, problem: dict[str, Any], **headers: str) -> None:
         """The problem is the answer, if there is none yet."""
@@ -323,7 +323,7 @@ class _Handshake:
     async def refuse(self, refusal: Refusal) -> None:
         """There is no WebSocket; the refusal is the answer."""
         self.status = refusal.status
-        content = json.dumps(refusal_of(refusal)).encode()
+        content = json.dumps(shown_refusal(refusal, None)).encode()
         lines = {
             **HEADERS,
             **refusal.headers,

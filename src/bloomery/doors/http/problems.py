@@ -23,6 +23,7 @@ log = logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
+_PASSING = (429, 503)
 
 
 class Refusal(Exception):
@@ -34,6 +35,7 @@ class Refusal(Exception):
         detail: what is wrong here, as a clause without a full stop.
         advice: what would be right.
         headers: sent with the answer.
+        told_users: in place of the detail, for all but those who may see everything; None: they may know that.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Refusal(Exception):
         *,
         advice: str | None = None,
         headers: Mapping[str, str] | None = None,
+        told_users: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -51,6 +54,12 @@ class Refusal(Exception):
         self.detail = detail
         self.advice = advice
         self.headers = dict(headers or {})
+        self.told_users = told_users
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later with nothing changed."""
+        return self.status in _PASSING
 
 
 class StoreUnavailable(Refusal):
@@ -63,6 +72,8 @@ class StoreUnavailable(Refusal):
             f"the service's log cannot be used: {reason}",
             advice="Nothing was begun. Free the disk, or bring the database back, and ask again",
             headers={"Retry-After": str(RETRY_AFTER_S)},
+            # Databases name their machines.
+            told_users="the service's log cannot be used",
         )
 
 
@@ -199,9 +210,19 @@ def _head(status: int, title: str, detail: str, advice: str | None) -> dict[str,
 
 
 def refusal_of(refusal: Refusal) -> dict[str, Any]:
-    """The refusal as a problem."""
+    """The refusal as a problem, as the log keeps it; `shown_refusal` makes of it what somebody may see."""
     found = _head(refusal.status, refusal.title, refusal.detail, refusal.advice)
+    found |= {"retryable": refusal.retryable or None, FOR_USERS: refusal.told_users}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def shown_refusal(refusal: Refusal, principal: Principal | None) -> dict[str, Any]:
+    """The refusal as the principal, or whoever has not said who he is, may see it."""
+    found = refusal_of(refusal)
+    told_users = found.pop(FOR_USERS, None)
+    if told_users is not None and (principal is None or not principal.sees_all):
+        found["detail"] = told_users
+    return found
 
 
 def _answer(problem: dict[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -228,8 +249,8 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         return _answer(shown_problem(problem_of(error), principal_of(request) or NOBODY), headers)
 
     @app.exception_handler(Refusal)
-    def of_the_service(_request: Request, refusal: Refusal) -> JSONResponse:
-        return _answer(refusal_of(refusal), refusal.headers)
+    def of_the_service(request: Request, refusal: Refusal) -> JSONResponse:
+        return _answer(shown_refusal(refusal, principal_of(request) or NOBODY), refusal.headers)
 
     @app.exception_handler(RequestValidationError)
     def of_values(_request: Request, error: RequestValidationError) -> JSONResponse:
