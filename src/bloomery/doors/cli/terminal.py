@@ -43,9 +43,14 @@ class LeaveKeys:
         return bytes(passed), False
 
 
+def is_terminal() -> bool:
+    """Whether somebody types here and sees what is written."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def is_attachable(url: str) -> bool:
     """Whether the console at this address can be opened in this terminal."""
-    return urlsplit(url).scheme == "tcp" and sys.stdin.isatty() and sys.stdout.isatty()
+    return urlsplit(url).scheme == "tcp" and is_terminal()
 
 
 def attach(url: str) -> bool:
@@ -63,8 +68,14 @@ def attach(url: str) -> bool:
             reason=str(problem),
             advice="It may listen on the conductor only; a tunnel to it would help",
         ) from problem
-    with connection, _raw_terminal():
-        connection.settimeout(None)
+    with connection:
+        return attach_to(connection)
+
+
+def attach_to(connection: socket.socket) -> bool:
+    """The user was on what is behind the connection until he left it (True), or the other side closed it (False)."""
+    connection.settimeout(None)
+    with _raw_terminal():
         return _pass_on(connection)
 
 

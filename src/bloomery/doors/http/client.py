@@ -10,7 +10,7 @@ It is used like the library, and raises its errors. What takes long goes on in t
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
@@ -24,6 +24,7 @@ import urllib3
 from bloomery import errors
 from bloomery.checkup import Check, Verdict
 from bloomery.deadline import Cancellation, Deadline
+from bloomery.doors.http import console_client
 from bloomery.errors import (
     AccessDenied,
     BloomeryError,
@@ -540,6 +541,32 @@ class ServiceClient(Bloomery):
         """As the library's, of a node that carries an instance."""
         row = self._ask("GET", self._of(node, "/console"))
         return ConsoleAddress(kind=row["kind"] or "unknown", url=row["url"] or "") if row["enabled"] else None
+
+    @contextmanager
+    def on_console(
+        self, node: str, on_line: Callable[[console_client.Line], None] = lambda _line: None
+    ) -> Iterator[console_client.ServedConsole]:
+        """A place, until the end of the block, on the serial console of a node that carries an instance and whose console runs.
+
+        Others may be there, too: one types at a time, at first whoever came first.
+
+        Args:
+            node: the instance, or its node.
+            on_line: told, in a thread of its own, who is there and who types, whenever that changes.
+
+        Raises:
+            NotSupported: the package for WebSockets is not installed.
+            AccessDenied: these credentials may not be there.
+            ConsoleFailed: it cannot be reached.
+        """
+        url = f"ws{self.url.removeprefix('http')}{self._of(node, '/console/stream')}"
+        # review: nothing is sent; its headers are those by which every request of this session says who it is from
+        shown = self._session.prepare_request(requests.Request("GET", self.url)).headers
+        headers = {name: shown[name] for name in ("Authorization", "X-Auth-Token") if name in shown}
+        verify = self._session.verify if isinstance(self._session.verify, str) else self._session.verify is not False
+        # review: it translates what may fail itself
+        with console_client.opened(url, headers, verify=verify, on_line=on_line) as console:
+            yield console
 
     def disable_console(self, node: str, *, force: bool = False) -> None:
         """As the library's, of a node that carries an instance."""
