@@ -239,15 +239,20 @@ def tell(**words: str) -> None:
     sys.stdout.flush()
 
 
+def tell_bug(words: str) -> None:
+    """The run was told of a bug."""
+    tell(bug=words)
+
+
 @contextmanager
-def errors_are_told() -> Iterator[None]:
+def errors_are_told(to: Callable[[str], None] = tell_bug) -> Iterator[None]:
     """Our errors are fine, within this block; any other is told, and counts as a failure of the run."""
     try:
         yield
     except BloomeryError:
         pass
     except Exception as bug:  # noqa: BLE001  that there is none is what the run is to show
-        tell(bug=f"{type(bug).__name__}: {bug}")
+        to(f"{type(bug).__name__}: {bug}")
 
 
 def work(folder: Path, *, prefix: str, at_once: int, seed: int) -> None:
@@ -361,6 +366,7 @@ class Soak:
         self.kills: Counter[str] = Counter()
         self.violations: list[str] = []
         self.deeds = 0
+        self._is_over = threading.Event()
         self._generation = 0
         # While the cloud is down somebody else could be given its ports.
         self._ports = {name: reserved() for name in SERVICES}
@@ -403,7 +409,9 @@ class Soak:
         self.kills[process.role] += 1
 
     def _must_not_have_crashed(self, process: Process) -> None:
-        if process in self.processes and process.popen.poll():
+        # Workers come to an end of their own when it is enough; whoever else does has crashed.
+        is_done = process.popen.poll() == 0 and process.role in ("worker", "survivor")
+        if process in self.processes and process.popen.poll() is not None and not is_done:
             self.violations.append(f"{process.name} ended by itself, with exit code {process.popen.returncode}")
 
     def run(self) -> None:
@@ -452,6 +460,8 @@ class Soak:
                 self.kill(process)
             self._must_not_have_crashed(process)
         self._calm_down()
+        self._is_over.set()
+        reaper.join(LIFE_TIMEOUT_S)
 
     def _wait_until_ready(self) -> None:
         """All have begun to work: on a busy machine their start takes longer than some runs."""
@@ -463,9 +473,8 @@ class Soak:
 
     def _reap(self) -> None:
         """What killed workers had running is destroyed, all the time."""
-        while True:
-            time.sleep(1.0)
-            with errors_are_told():
+        while not self._is_over.wait(1.0):
+            with errors_are_told(self.violations.append):
                 api = connected(self.folder)
                 dead = {process.name for process in self.ended}
                 left = [one.name for one in api.instances() if one.name.rpartition("-")[0] in dead]
@@ -474,7 +483,7 @@ class Soak:
 
     def _interfere(self) -> None:
         """An operator does something with some node, and mends what has failed, as operators do."""
-        with errors_are_told():
+        with errors_are_told(self.violations.append):
             ironic = connected(self.folder, directly=True).services.ironic
             nodes = list(ironic.nodes())
             for node in nodes:
@@ -501,7 +510,7 @@ class Soak:
         """Memory and threads are noted, and that nothing is double."""
         for process in self.processes:
             process.sample()
-        with errors_are_told():
+        with errors_are_told(self.violations.append):
             ironic = connected(self.folder, directly=True).services.ironic
             carried = Counter(node.instance_uuid for node in ironic.nodes() if node.instance_uuid is not None)
             plugged = Counter(nic.vif_id for nic in ironic.every_port() if nic.vif_id is not None)
@@ -522,6 +531,8 @@ class Soak:
             left = self.left(api)
         self.violations += left
         for process in list(self.processes):
+            if process.role not in ("worker", "survivor"):
+                self._must_not_have_crashed(process)
             process.end()
 
     @staticmethod
