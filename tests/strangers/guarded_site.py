@@ -104,6 +104,11 @@ class GuardedSite:
         reply = self.session("admin").get(f"{self.urls[service]}{path}", headers=version)
         return reply.json()
 
+    def change(self, node_uuid: str, *patch: Mapping[str, object]) -> None:
+        """An administrator has changed the node so."""
+        version = {"X-OpenStack-Ironic-API-Version": "1.104"}
+        self.session("admin").patch(f"{self.urls['ironic']}/v1/nodes/{node_uuid}", json=list(patch), headers=version)
+
     def remains(self) -> list[str]:
         """What is on the nodes, or in Neutron, that was not there before any instance."""
         found: list[str] = []

@@ -1,13 +1,16 @@
 """What each operation may do with Ironic and Neutron: the rights that it needs, by their names in the services' policies.
 
-`docs/security.md` has them as a table, which a test compares with these; others show on real services that they are enough.
+`docs/security.md` has them as a table, which a test compares with these; others show on real services that they are
+enough, and that none is too many.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-LOOK = frozenset({"baremetal:node:get", "baremetal:node:list_all"})
+LOOK = frozenset(
+    {"baremetal:node:get", "baremetal:node:list_all", "baremetal:port:list_all", "baremetal:portgroup:list_all"}
+)
 """Seeing nodes and instances: the least that anybody needs."""
 
 _VIFS = frozenset(
@@ -15,8 +18,6 @@ _VIFS = frozenset(
         "baremetal:node:vif:attach",
         "baremetal:node:vif:detach",
         "baremetal:node:vif:list",
-        "baremetal:port:list_all",
-        "baremetal:portgroup:list_all",
         "create_port",
         "create_port:binding:vnic_type",
         "create_port:device_id",
@@ -41,6 +42,7 @@ RIGHTS: Mapping[str, frozenset[str]] = {
         {"baremetal:allocation:create", "baremetal:allocation:delete", "baremetal:allocation:get"}
     ),
     "rebuild, rescue, unrescue": frozenset({"baremetal:node:set_provision_state"}),
+    "rebuild with a config drive": frozenset({"get_port", "get_subnet"}),
     "power, reboot": frozenset({"baremetal:node:set_power_state"}),
     "interfaces": _VIFS,
     "security groups": frozenset({"get_security_group", "update_port"}),

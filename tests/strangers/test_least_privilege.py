@@ -1,16 +1,20 @@
-"""The rights that `docs/security.md` names are enough for the life of an instance; without one of them all stays as it was."""
+"""The rights that `docs/security.md` names are enough for the life of an instance, and each of them is needed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from bloomery import Bloomery, BloomeryError, DeployRequest, Image, Nic, RebuildRequest, Secret, Volume, Wanted
-from bloomery.errors import ConsoleFailed, NodeUnavailable, RollbackIncomplete
+from bloomery import Bloomery, BloomeryError, DeployRequest, Guest, Image, Nic, RebuildRequest, Secret, Volume, Wanted
+from bloomery.engine import Observer
+from bloomery.errors import AllocationFailed, ConsoleFailed, NodeUnavailable, NotFound, RollbackIncomplete
 from strangers import rights
 from strangers.guarded_site import GuardedSite, guarded_site
 
@@ -48,8 +52,8 @@ def allow(site: GuardedSite, *, but: str | None = None) -> None:
         site.allow(service, rights.of(service) - {but})
 
 
-def deploy(api: Bloomery, **more: Any) -> Any:
-    return api.deploy(DeployRequest(name=NAME, image=IMAGE, nics=(Nic(network=NETWORK),), **more), timeout_s=300)
+def deploy(api: Bloomery, *, nics: Sequence[Nic] = (Nic(network=NETWORK),), **more: Any) -> Any:
+    return api.deploy(DeployRequest(name=NAME, image=IMAGE, nics=tuple(nics), **more), timeout_s=300)
 
 
 def deploy_here(site: GuardedSite) -> Deed:
@@ -90,7 +94,7 @@ LIFE: Sequence[Deed] = (
     lambda api: api.reboot(NAME),
     lambda api: api.rescue(NAME, Secret("correct horse")),
     lambda api: api.unrescue(NAME),
-    lambda api: api.rebuild(NAME, RebuildRequest(image=IMAGE)),
+    lambda api: api.rebuild(NAME, RebuildRequest(image=IMAGE, guest=Guest.of(user_data="#!/bin/sh\n"))),
     enable_console,
     interrupt,
     lambda api: list(api.recover()),
@@ -115,6 +119,171 @@ def test_the_rights_that_are_named_are_enough_for_the_life_of_an_instance(site: 
     site.await_nothing()
 
 
+@dataclass(frozen=True)
+class Need:
+    """Rights without any one of which a deed fails.
+
+    Attributes:
+        rights: those.
+        deed: what is done.
+        before: what has been done then, with all rights.
+        after: what takes the deed back, with all rights.
+    """
+
+    rights: frozenset[str]
+    deed: Callable[[GuardedSite], Deed]
+    before: Sequence[Deed] = ()
+    after: Sequence[Deed] = ()
+
+
+def always(deed: Deed) -> Callable[[GuardedSite], Deed]:
+    return lambda _site: deed
+
+
+def deploy_a_vif_of_his_own(site: GuardedSite) -> Deed:
+    def deed(api: Bloomery) -> Any:
+        network = site.ask("neutron", f"/v2.0/networks?name={NETWORK}")["networks"][0]
+        body = {"port": {"network_id": network["id"], "project_id": network["project_id"], "name": "his-own"}}
+        ports = f"{site.urls['neutron']}/v2.0/ports"
+        own = site.session("admin").post(ports, json=body).json()["port"]
+        try:
+            return deploy(api, node=site.nodes[0], nics=(Nic(vif=own["id"]),))
+        finally:
+            site.session("admin").delete(f"{ports}/{own['id']}")
+
+    return deed
+
+
+def deploy_where_others_are_faster(site: GuardedSite) -> Deed:
+    """Somebody takes every node right before Ironic is asked for one, so that an allocation stays which has none."""
+
+    class Others(Observer):
+        def begins(self, step: str, index: int, total: int) -> None:  # noqa: ARG002  the engine's
+            if step == "claim node":
+                for uuid in site.nodes:
+                    site.change(uuid, {"op": "add", "path": "/instance_uuid", "value": str(uuid4())})
+
+    def deed(api: Bloomery) -> None:
+        try:
+            deploy_anywhere(Bloomery(replace(api.services, observer=Others())))
+        except AllocationFailed:
+            pass  # it was given up, as it should be
+        finally:
+            for uuid in site.nodes:
+                site.change(uuid, {"op": "remove", "path": "/instance_uuid"})
+
+    return deed
+
+
+A_LIFE_BEGINS: Mapping[str, Need] = {
+    "deploy": Need(
+        rights.RIGHTS["deploy, destroy"] - {"baremetal:node:vif:detach", "delete_port", "get_port"}, deploy_here
+    ),
+    "deploy with a VIF of one's own": Need(frozenset({"get_port"}), deploy_a_vif_of_his_own),
+    "deploy anywhere": Need(
+        frozenset({"baremetal:node:list_all", "baremetal:allocation:create", "baremetal:allocation:get"}),
+        always(deploy_anywhere),
+    ),
+    "give up an allocation": Need(frozenset({"baremetal:allocation:delete"}), deploy_where_others_are_faster),
+}
+"""What is done to a free node."""
+
+OFF: Sequence[Deed] = (lambda api: api.power_off(NAME),)
+ON: Sequence[Deed] = (lambda api: api.power_on(NAME),)
+ATTACH: Sequence[Deed] = (lambda api: api.attach_interface(NAME, Nic(network=OTHER_NETWORK)),)
+WITH_VOLUME: Sequence[Deed] = (*OFF, lambda api: api.attach_volume(NAME, VOLUME))
+
+A_LIFE_GOES_ON: Mapping[str, Need] = {
+    "show": Need(rights.RIGHTS["list, show, nodes"], always(lambda api: api.show(NAME))),
+    "rebuild with a config drive": Need(
+        rights.RIGHTS["rebuild with a config drive"],
+        always(lambda api: api.rebuild(NAME, RebuildRequest(image=IMAGE, guest=Guest.of(user_data="#!/bin/sh\n")))),
+    ),
+    "rebuild": Need(
+        frozenset({"baremetal:node:set_provision_state"}),
+        always(lambda api: api.rebuild(NAME, RebuildRequest(image=IMAGE))),
+    ),
+    "power off": Need(frozenset({"baremetal:node:set_power_state"}), always(OFF[0]), after=ON),
+    "attach": Need(
+        rights.RIGHTS["interfaces"] - {"baremetal:node:vif:detach", "delete_port", "get_port", "get_subnet"},
+        always(ATTACH[0]),
+        after=(detach_last_interface,),
+    ),
+    "detach": Need(
+        frozenset({"baremetal:node:vif:detach", "delete_port"}), always(detach_last_interface), before=ATTACH
+    ),
+    "change a security group": Need(
+        rights.RIGHTS["security groups"],
+        always(lambda api: api.add_security_group(NAME, "web")),
+        after=(lambda api: api.remove_security_group(NAME, "web"),),
+    ),
+    "attach a volume": Need(
+        frozenset({"baremetal:volume:create"}),
+        always(WITH_VOLUME[1]),
+        before=OFF,
+        after=(lambda api: api.detach_volume(NAME, VOLUME.volume_id), *ON),
+    ),
+    "detach a volume": Need(
+        frozenset({"baremetal:volume:delete", "baremetal:volume:list_all"}),
+        always(lambda api: api.detach_volume(NAME, VOLUME.volume_id)),
+        before=WITH_VOLUME,
+        after=ON,
+    ),
+    "open a console": Need(rights.RIGHTS["console"], always(enable_console)),
+    "interrupt": Need(rights.RIGHTS["crash dump"], always(interrupt)),
+    "recover": Need(rights.RIGHTS["recover, doctor --leaks"], always(lambda api: list(api.recover()))),
+}
+"""What is done to an instance that runs."""
+
+
+def test_every_right_that_is_named_is_shown_to_be_needed() -> None:
+    shown = [need.rights for need in (*A_LIFE_BEGINS.values(), *A_LIFE_GOES_ON.values())]
+    assert frozenset().union(*shown) == rights.ALL
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("name", A_LIFE_BEGINS)
+def test_no_life_begins_without_any_one_of_its_rights(site: GuardedSite, name: str) -> None:
+    need = A_LIFE_BEGINS[name]
+    needless = []
+    for right in sorted(need.rights):
+        allow(site, but=right)
+        if not is_refused(site, need.deed(site)):
+            needless.append(right)
+        allow(site)
+        clear(site)
+    assert needless == []
+    need.deed(site)(site.api())
+
+
+@pytest.mark.lab
+def test_no_life_goes_on_without_any_one_of_its_rights(site: GuardedSite) -> None:
+    allow(site)
+    deploy_here(site)(site.api())
+    needless = []
+    for name, need in A_LIFE_GOES_ON.items():
+        for deed in need.before:
+            deed(site.api())
+        for right in sorted(need.rights):
+            allow(site, but=right)
+            if not is_refused(site, need.deed(site)):
+                needless.append(f"{name}: {right}")
+            allow(site)
+        for deed in (need.deed(site), *need.after):
+            deed(site.api())
+    assert needless == []
+
+
+def clear(site: GuardedSite) -> None:
+    """Nothing is left of the instance, whatever state it is in."""
+    api = site.api()
+    with suppress(NotFound):
+        api.destroy(NAME, wait_for_cleaning=True)
+    for _ in api.recover(older_than_s=0):
+        pass
+    site.await_nothing()
+
+
 BEFORE = (
     "baremetal:node:get",
     "baremetal:node:set_provision_state",
@@ -129,15 +298,11 @@ BEFORE = (
 
 @pytest.mark.lab
 def test_a_deploy_without_one_of_its_rights_is_refused_and_leaves_nothing(site: GuardedSite) -> None:
-    needless = []
     for right in BEFORE:
         allow(site, but=right)
-        if not is_refused(site, deploy_here(site)):
-            needless.append(right)
-            allow(site)
-            site.api().destroy(NAME, wait_for_cleaning=True)
+        with pytest.raises(BloomeryError):
+            deploy_here(site)(site.api())
         assert site.remains() == [], right
-    assert needless == []
 
 
 def is_refused(site: GuardedSite, deed: Deed) -> bool:
