@@ -15,8 +15,9 @@ import pytest
 from bloomery import Bloomery, BloomeryError, DeployRequest, Guest, Image, Nic, RebuildRequest, Secret, Volume, Wanted
 from bloomery.engine import Observer
 from bloomery.errors import AllocationFailed, ConsoleFailed, NodeUnavailable, NotFound, RollbackIncomplete
+from nova_site.neighbours import project_id
 from strangers import rights
-from strangers.guarded_site import GuardedSite, guarded_site
+from strangers.guarded_site import PROJECT, GuardedSite, guarded_site
 
 pytestmark = pytest.mark.timeout(900)
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "security.md"
@@ -143,7 +144,7 @@ def always(deed: Deed) -> Callable[[GuardedSite], Deed]:
 def deploy_a_vif_of_his_own(site: GuardedSite) -> Deed:
     def deed(api: Bloomery) -> Any:
         network = site.ask("neutron", f"/v2.0/networks?name={NETWORK}")["networks"][0]
-        body = {"port": {"network_id": network["id"], "project_id": network["project_id"], "name": "his-own"}}
+        body = {"port": {"network_id": network["id"], "project_id": project_id(PROJECT), "name": "his-own"}}
         ports = f"{site.urls['neutron']}/v2.0/ports"
         own = site.session("admin").post(ports, json=body).json()["port"]
         try:

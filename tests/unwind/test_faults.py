@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -19,6 +21,9 @@ from unwind.test_unwind import comparable
 SEED = int(os.environ["BLOOMERY_SEED"])
 ALL = "all"
 CELLS = os.environ.get("BLOOMERY_FAULT_CELLS", "60")
+
+AT_ONCE = 3
+"""How many cells of a row are tried at the same time: most of a cell's time is waiting."""
 
 Row = tuple[str, str]
 
@@ -53,7 +58,8 @@ def test_an_operation_survives_the_failure_of_one_request(
 ) -> None:
     name, fault = row
     cells = blows(name, fault) if CELLS == ALL else [drawn(draw_of(label), name, fault)]
-    failures = [wrong for blow in cells if (wrong := tried(name, blow)) is not None]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        failures = [wrong for wrong in pool.map(partial(tried, name), cells) if wrong is not None]
     record_property("cells", len(cells))
     record_property("failed_cells", len(failures))
     assert not failures, "\n".join(failures)
