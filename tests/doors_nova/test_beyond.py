@@ -24,7 +24,7 @@ from oslo_db.exception import DBConnectionError
 
 from bloomery.deadline import LeftUnderWay
 from bloomery.doors.nova import hooks
-from bloomery.testing import RecordedRequest
+from bloomery.testing import Fault, FaultKind, RecordedRequest
 from bloomery.testing.clock import HandClock
 from doors_nova.deaths import Death, Killed, followed, left_behind
 from doors_nova.nova_world import HOST, NovaWorld
@@ -430,6 +430,27 @@ def test_d43_novas_database_is_asked_once_for_consoles_that_run_and_again_if_it_
     assert not console_of(world)
 
 
+@pytest.mark.parametrize("goes_wrong", [False, True], ids=["", "Ironic cannot stop it"])
+def test_d43_a_console_that_was_started_for_a_server_ends_with_it_and_does_not_keep_it_from_its_end(
+    world: NovaWorld, goes_wrong: bool
+) -> None:
+    instance, network_info = world.running()
+    world.driver.get_serial_console(world.context, instance)
+    if goes_wrong:
+        world.ironic.fail_next(world.node, "console", "socat does not end")
+    world.restarted().destroy(world.context, instance, network_info)
+    # Ironic would start a console that is still enabled again for the next server.
+    assert world.ironic.wait_for(world.node, "available")["console_enabled"] is goes_wrong
+
+
+def test_d43_a_console_that_an_operator_has_started_outlives_a_server_as_ironic_wants_it(world: NovaWorld) -> None:
+    instance, network_info = world.running()
+    world.ironic.set(world.node, console_enabled=True)
+    world.driver.get_serial_console(world.context, instance)
+    world.driver.destroy(world.context, instance, network_info)
+    assert world.ironic.wait_for(world.node, "available")["console_enabled"] is True
+
+
 def test_d43_a_console_of_the_next_server_on_the_node_is_not_stopped(world: NovaWorld) -> None:
     clock = world.driver.consoles.clock = HandClock()
     instance, network_info = world.running()
@@ -606,6 +627,88 @@ def test_why_a_node_is_out_of_service_is_said_once_and_placement_has_it_reserved
     said = [record.getMessage() for record in caplog.records if "out of service" in record.getMessage()]
     assert len(said) == 1
     assert words in said[0]
+
+
+def out_of_service(world: NovaWorld, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the log says of nodes that are out of service, or no longer."""
+    return [record.getMessage() for record in caplog.records if "out of service" in record.getMessage()]
+
+
+def reserved(world: NovaWorld) -> int:
+    world.driver.get_available_nodes()
+    count: int = world.provider().data(world.node).inventory["CUSTOM_BAREMETAL"]["reserved"]
+    return count
+
+
+def test_a_node_that_no_living_conductor_serves_is_reserved_and_the_log_says_so_once(
+    world: NovaWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert reserved(world) == 0
+    # The simulator's conductor says that it is of the default group.
+    world.ironic.set(world.node, conductor_group="rack-9")
+    assert [reserved(world) for _ in range(3)] == [1, 1, 1]
+    world.ironic.set(world.node, conductor_group="")
+    assert reserved(world) == 0
+    first, last = out_of_service(world, caplog)
+    assert "no conductor is alive that serves driver" in first
+    assert "rack-9" in first
+    assert "all is well again" in last
+
+
+@pytest.mark.parametrize("told", ["nothing", "no conductor", "none that is alive"])
+def test_where_ironic_tells_of_no_living_conductor_no_node_is_held_to_be_unserved(
+    world: NovaWorld, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    world.ironic.set(world.node, conductor_group="rack-9")
+    monkeypatch.setattr("bloomery.doors.nova.serving.ASK_FOR_S", 0.3)
+    asked: list[str] = []
+
+    def answer(request: RecordedRequest) -> Fault | None:
+        if not request.path.endswith("/conductors"):
+            return None
+        asked.append(request.path)
+        dead = [{"hostname": "conductor-1", "alive": False, "conductor_group": "", "drivers": ["redfish"]}]
+        bodies: dict[str, object] = {"no conductor": [], "none that is alive": dead}
+        if told == "nothing":
+            return Fault(FaultKind.STATUS, status=403)
+        return Fault(FaultKind.OTHER_SHAPE, body=json.dumps({"conductors": bodies[told]}))
+
+    world.ironic.on_request = answer
+    assert reserved(world) == 0
+    assert asked
+
+
+def test_a_free_node_that_stays_locked_is_reserved_and_one_that_is_locked_for_a_moment_is_not(
+    world: NovaWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = world.driver.nodes.serving.clock = HandClock()
+    world.ironic.set(world.node, reservation="conductor-1")
+    assert reserved(world) == 0
+    clock.advance(CONF.bloomery.claim_timeout - 1)
+    assert reserved(world) == 0
+    clock.advance(1)
+    assert [reserved(world) for _ in range(2)] == [1, 1]
+    # Another operation, a moment after the first.
+    world.ironic.set(world.node, reservation="conductor-2")
+    assert reserved(world) == 0
+    clock.advance(CONF.bloomery.claim_timeout)
+    assert reserved(world) == 1
+    world.ironic.set(world.node, reservation=None)
+    assert reserved(world) == 0
+    assert ["locked by" in line for line in out_of_service(world, caplog)] == [True, False, True, False]
+
+
+def test_an_operation_that_has_its_node_locked_is_not_said_to_put_it_out_of_service(
+    world: NovaWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    instance, _ = world.running()
+    clock = world.driver.nodes.serving.clock = HandClock()
+    world.ironic.set(world.node, reservation="conductor-1")
+    for _ in range(2):
+        assert reserved(world) == 1
+        clock.advance(10 * CONF.bloomery.claim_timeout)
+    assert world.seen()["instance_uuid"] == instance.uuid
+    assert out_of_service(world, caplog) == []
 
 
 @pytest.mark.parametrize(

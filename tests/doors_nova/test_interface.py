@@ -183,5 +183,17 @@ def test_what_is_out_of_place_in_a_door_is_found(source: str, what: str) -> None
     assert out_of_place(source) == {what}
 
 
+@pytest.mark.parametrize("module", sorted((ROOT / "src/bloomery/doors/nova").glob("*.py")), ids=lambda path: path.stem)
+def test_d56_an_error_is_told_by_its_kind_and_never_by_its_name(module: Path) -> None:
+    parts = list(ast.walk(ast.parse(module.read_text())))
+    caught = {name for part in parts if isinstance(part, ast.ExceptHandler) for name in kinds_caught(part)}
+    assert not caught & {"", "Exception", "BaseException"}
+    assert not [part.lineno for part in parts if isinstance(part, ast.Attribute) and part.attr == "__name__"]
+
+
+def kinds_caught(handler: ast.ExceptHandler) -> set[str]:
+    return {""} if handler.type is None else names_in(handler.type)
+
+
 def test_the_driver_is_read_in_one_sitting() -> None:
     assert len((ROOT / "src/bloomery/doors/nova/driver.py").read_text().splitlines()) <= 600

@@ -13,11 +13,14 @@ import nova.conf
 import pytest
 import requests
 from nova import objects
+from nova.compute import task_states
 from nova.virt import driver as virt_driver
 from nova.virt.ironic import driver as upstream
 
 from bloomery.doors.nova.driver import IronicDriver
 from bloomery.doors.nova.nodes import PARTITIONS
+from bloomery.doors.nova.request import network_data
+from bloomery.ironic import Port
 from doors_nova.nova_world import HOST, NovaWorld
 
 CONF = nova.conf.CONF
@@ -179,13 +182,7 @@ def test_the_ephemeral_partition_is_told_to_nova(world: NovaWorld) -> None:
 def test_the_volume_connector_is_that_of_novas_own_driver(world: NovaWorld) -> None:
     connectors = {"iqn": "iqn.2026-01.org.example:web", "wwpn": "0x1", "wwnn": "0x2", "ip": "192.0.2.77"}
     for kind, value in connectors.items():
-        reply = requests.post(
-            f"{world.ironic.url}/v1/volume/connectors",
-            json={"node_uuid": world.node, "type": kind, "connector_id": value},
-            headers={"X-OpenStack-Ironic-API-Version": "1.81"},
-            timeout=10,
-        )
-        assert reply.ok, reply.text
+        add_connector(world, kind, value)
     instance, _ = world.running()
     assert world.driver.get_volume_connector(instance) == {
         "ip": "192.0.2.77",
@@ -245,3 +242,117 @@ def test_r24_a_host_without_nodes_says_nothing(world: NovaWorld, caplog: pytest.
         assert world.driver.get_available_nodes() == []
         assert world.driver.list_instance_uuids() == []
     assert [record.getMessage() for record in caplog.records if record.name.startswith("bloomery")] == []
+
+
+@pytest.mark.parametrize("wanted_by", ["the request", "nova.conf", "the image", "nobody"])
+def test_a_config_drive_is_made_where_the_request_or_nova_conf_or_the_image_wants_one(
+    world: NovaWorld, wanted_by: str
+) -> None:
+    instance, network_info = world.instance(), world.network_info()
+    if wanted_by == "the request":
+        instance.config_drive = "True"
+    if wanted_by == "the image":
+        instance.system_metadata["image_img_config_drive"] = "mandatory"
+    CONF.set_override("force_config_drive", wanted_by == "nova.conf")
+    try:
+        world.spawn(instance, network_info)
+    finally:
+        CONF.clear_override("force_config_drive")
+    (asked,) = [each.body for each in world.ironic.requests if each.path.endswith("/states/provision")]
+    assert ("configdrive" in asked) is (wanted_by != "nobody")
+
+
+def test_traits_that_the_image_requires_are_told_to_ironic_with_the_flavors(world: NovaWorld) -> None:
+    world.ironic.set(world.node, traits=["CUSTOM_A", "CUSTOM_B"])
+    instance = world.instance(extra_specs={"trait:CUSTOM_A": "required"})
+    world.spawn(instance, world.network_info(), image_meta=world.image(**{"trait:CUSTOM_B": "required"}))
+    assert world.seen()["instance_info"]["traits"] == ["CUSTOM_A", "CUSTOM_B"]
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_rebuild_tells_ironic_whether_the_ephemeral_partition_is_kept(world: NovaWorld, is_kept: bool) -> None:
+    instance, network_info = world.running()
+    instance.task_state = task_states.REBUILDING
+    instance.save()
+    none = objects.BlockDeviceMappingList(objects=[])
+    image = world.image()
+    world.driver.rebuild(
+        *(world.context, instance, image, [], None, {}, none, None, None),
+        network_info=network_info,
+        preserve_ephemeral=is_kept,
+    )
+    assert world.seen()["instance_info"]["preserve_ephemeral"] == str(is_kept)
+
+
+@pytest.mark.parametrize("connectors", [{}, {"mac": "the second"}], ids=["none", "mac"])
+def test_a_machine_without_an_ip_connector_is_known_to_storage_by_an_address_of_a_vif(
+    world: NovaWorld, connectors: dict[str, str]
+) -> None:
+    instance, network_info = world.instance(), world.network_info(2)
+    world.spawn(instance, network_info)
+    instance.info_cache = objects.InstanceInfoCache(world.context, instance_uuid=instance.uuid)
+    instance.info_cache.network_info = network_info
+    chosen = network_info[1] if connectors else network_info[0]
+    if connectors:
+        nics = {
+            port["internal_info"].get("tenant_vif_port_id"): port["address"] for port in world.ironic.ports(world.node)
+        }
+        add_connector(world, "mac", nics[chosen["id"]])
+    add_connector(world, "nqn", "nqn.2026-01.org.example:web")
+    (address,) = [ip["address"] for ip in chosen.fixed_ips()]
+    told = world.driver.get_volume_connector(instance)
+    assert (told["ip"], told["host"], told["nqn"]) == (address, address, "nqn.2026-01.org.example:web")
+
+
+def add_connector(world: NovaWorld, kind: str, value: str) -> None:
+    reply = requests.post(
+        f"{world.ironic.url}/v1/volume/connectors",
+        json={"node_uuid": world.node, "type": kind, "connector_id": value},
+        headers={"X-OpenStack-Ironic-API-Version": "1.81"},
+        timeout=10,
+    )
+    assert reply.ok, reply.text
+
+
+def test_a_nic_whose_vif_is_noted_as_of_old_is_told_of_with_its_address(world: NovaWorld) -> None:
+    network_info = world.network_info()
+    mac = "52:54:00:12:34:56"
+    nic = Port(uuid="6f1c0b1e-8a9c-4f2e-8c6a-2d8f8b1d9c11", address=mac, extra={"vif_port_id": network_info[0]["id"]})
+    told = network_data([nic], [], network_info)
+    assert told is not None
+    assert [(link["type"], link["ethernet_mac_address"]) for link in told["links"]] == [("phy", mac)]
+
+
+def test_d48_nothing_of_a_config_drive_stays_with_ironic(world: NovaWorld) -> None:
+    instance, network_info = world.instance(), world.network_info()
+    instance.config_drive = "True"
+    world.spawn(instance, network_info, admin_password="correct horse")
+    assert "configdrive" in world.seen()["instance_info"]
+    world.driver.destroy(world.context, instance, network_info)
+    assert world.ironic.wait_for(world.node, "available")["instance_info"] == {}
+
+
+def test_d54_a_node_of_no_known_architecture_is_named_once(world: NovaWorld, caplog: pytest.LogCaptureFixture) -> None:
+    world.ironic.set(world.node, properties={"cpu_arch": "abacus", "capabilities": "odd,:x"})
+    for _ in range(3):
+        world.driver.get_available_nodes()
+        world.driver.get_available_resource(world.node)
+        world.provider()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "node node-0: architecture: properties.cpu_arch is 'abacus', which is no architecture"
+    ]
+
+
+def test_d58_a_servers_node_is_asked_for_by_its_own_uuid(world: NovaWorld) -> None:
+    instance, network_info = world.running()
+    world.driver.get_available_nodes()
+    world.ironic.requests.clear()
+    world.driver.get_info(instance, use_cache=False)
+    assert world.driver.instance_exists(instance)
+    world.driver.power_off(instance)
+    world.driver.power_on(world.context, instance, network_info)
+    world.driver.get_serial_console(world.context, instance)
+    world.driver.get_diagnostics(instance)
+    world.driver.detach_interface(world.context, instance, network_info[0])
+    world.driver.destroy(world.context, instance, network_info)
+    assert [request.path for request in world.ironic.requests if "instance_uuid" in request.query] == []

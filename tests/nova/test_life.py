@@ -153,7 +153,8 @@ def test_a_crash_dump_reaches_the_machine(nova: NovaSite, server: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["serial", "novnc"])
-def test_a_node_without_a_console_is_a_clean_refusal(nova: NovaSite, server: str, kind: str) -> None:
+def test_a_node_without_a_console_is_a_clean_refusal(nova: NovaSite, kind: str) -> None:
+    server = nova.built(flavor="bm-fake")
     with pytest.raises(Refused) as refused:
         nova.console(server, kind)
     assert refused.value.status in (400, 409)

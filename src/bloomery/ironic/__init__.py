@@ -4,6 +4,7 @@ from bloomery.ironic.features import Feature, Features
 from bloomery.ironic.gateway import Ironic, next_marker
 from bloomery.ironic.models import (
     Allocation,
+    Conductor,
     Console,
     Node,
     Port,
@@ -15,6 +16,7 @@ from bloomery.ironic.models import (
 
 __all__ = [
     "Allocation",
+    "Conductor",
     "Console",
     "Feature",
     "Features",

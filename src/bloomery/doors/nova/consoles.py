@@ -66,7 +66,7 @@ def _line(services: Services, node: Node) -> _Line | None:
 class Consoles:
     """The consoles that nova-compute has started, and when each was asked for last. Safe to share between threads.
 
-    One without a note at its server was started by somebody else, or by Nova's own driver, and is left to the tear-down.
+    One without a note at its server was started by somebody else, or by Nova's own driver, and is left alone.
     """
 
     def __init__(self) -> None:
@@ -134,6 +134,22 @@ class Consoles:
                     _forget(instance_uuid)
             except BloomeryError as problem:
                 log.warning("the console of node %s could not be stopped: %s", node_uuid, problem)
+
+    def stop_for_good(self, services: Services, instance: Any, node: Node) -> None:
+        """The console that was started for the server does not outlive it, as far as that can be had.
+
+        Ironic stops a console with the tear-down and starts it again with the next deploy: for whoever has the node then.
+        """
+        if not node.console_enabled or node.instance_uuid != instance.uuid:
+            return
+        with self._lock:
+            self._asked_for.pop(node.uuid, None)
+            self._lines.pop(node.uuid, None)
+        try:
+            if NOTE in instance.system_metadata:
+                console.disable(services, node, options(CONF.ironic.serial_console_state_timeout or None), force=True)
+        except (BloomeryError, *NOVA_IS_AWAY) as problem:
+            log.warning("the console of node %s could not be stopped: %s", node.label, problem)
 
     def _know_earlier(self) -> None:
         """Those that an earlier nova-compute of this host has started count as asked for now, the first time."""

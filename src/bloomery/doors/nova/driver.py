@@ -292,6 +292,7 @@ class IronicDriver(virt_driver.ComputeDriver):
                 log.info("no node carries server %s", instance.uuid)
                 return
             self.nodes.doubt(node.uuid)
+            self.consoles.stop_for_good(self.services, instance, node)
             how = options(CONF.bloomery.tear_down_timeout, leavable=True)
             tear_down.destroy(self.services, node, instance.uuid, how, belongings=belongings)
 

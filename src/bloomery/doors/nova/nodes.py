@@ -18,6 +18,7 @@ from tooz import hashring
 
 from bloomery.deadline import Deadline
 from bloomery.doors.nova.config import CONF, Connection, options, quick_timeout_s
+from bloomery.doors.nova.serving import Serving
 from bloomery.errors import BloomeryError, NodeNotFound, ServiceUnavailable
 from bloomery.fleet import Fleet, Outline, Wanted, why_not
 from bloomery.ironic import Feature, Ironic, Node
@@ -149,6 +150,7 @@ class Nodes:
         self.on_power_change = on_power_change
         self.servicegroup_api = servicegroup.API()
         self.scope = Scope.of_conf()
+        self.serving = Serving()
         self._fleet = Fleet(self.scope.has, packed=True)
         self._shares: _Shares | None = None
         self._managed: frozenset[str] = frozenset()
@@ -237,6 +239,7 @@ class Nodes:
         fleet = self._fleet if is_same else Fleet(self.scope.has, packed=True)
         fleet.read(ironic, self.scope.filters, accept=lambda known: _refuse_loss(before if is_same else {}, known))
         self._fleet, self._was_read_at = fleet, now
+        self.serving.ask(self.connection.services)
 
     def _find_missing(self, ours: set[str]) -> None:
         """The nodes of our instances are known, also those that were moved to another shard or conductor group."""
@@ -385,9 +388,13 @@ class Nodes:
 
     def update_provider(self, provider_tree: Any, node: Node) -> None:
         """Placement is told of the node: one of its class, free or reserved, and its traits; traits of others stay."""
-        self._tell_once(node, "out of service", _out_of_service(node))
         its_own = node.instance_uuid if CONF.workarounds.skip_reserve_in_use_ironic_nodes else None
-        reserved = bool(why_not(node, Wanted(), instance_uuid=its_own))
+        taken = why_not(node, Wanted(), instance_uuid=its_own)
+        unserved = self.serving.unserved(node)
+        # An operation that is under way has its node locked, and that is as it should be.
+        held = () if taken else self.serving.held(node)
+        self._tell_once(node, "out of service", (*_out_of_service(node), *unserved, *held))
+        reserved = bool(taken or unserved or held)
         known = provider_tree.data(node.uuid)
         resource_class = utils.normalize_rc_name(node.resource_class) if node.resource_class else None
         if resource_class is None:

@@ -16,7 +16,7 @@ OPTIONS = [
         default=14400,
         min=0,
         help="Seconds after which a console that nova-compute has started, and that nobody asked for since, is stopped. "
-        "0 leaves it to the tear-down. With [consoleauth] enforce_session_timeout it is token_ttl that counts: no session "
+        "With 0 it ends with its server. With [consoleauth] enforce_session_timeout it is token_ttl that counts: no session "
         "lasts longer.",
     ),
     cfg.IntOpt("connections", default=6, min=1, help="Requests that may be under way at Ironic at once."),
