@@ -163,6 +163,7 @@ def _tree(kind: type[BloomeryError], depth: int = 0) -> Iterator[tuple[int, type
 
 _DECISIONS = {Decision.AGAIN: "again", Decision.READ_BACK: "read back", Decision.GIVE_UP: "give up"}
 _FAILURES = {
+    Failure.UNSENT: "never left: all connections are in use",
     Failure.UNREACHED: "never arrived: refused, no route, no TLS",
     Failure.UNTRUSTED: "never arrived: the certificate is refused",
     Failure.LOST: "may have arrived: connection reset, no answer in time",

@@ -46,7 +46,7 @@ def database(folder: Path) -> None:
         return
     _has_database = True
     nova_config.parse_args(["nova-compute"], default_config_files=[], configure_db=False, init_rpc=False)
-    CONF.set_override("connection", f"sqlite:///{folder / 'nova.sqlite'}", group="database")
+    CONF.set_override("connection", f"sqlite:///{folder / 'nova.sqlite'}?timeout=60", group="database")
     CONF.set_override("sqlite_synchronous", False, group="database")  # it need not outlive the machine
     CONF.set_override("host", HOST)
     objects.register_all()

@@ -21,7 +21,8 @@ from bloomery.errors import (
     UnexpectedReply,
 )
 from bloomery.rest.failures import POLICY, Decision, Failure, Kind, RequestFailure, Rule
-from bloomery.rest.retries import LEAST_REQUEST_S, LONGEST_PAUSE_S, certainly
+from bloomery.rest.gate import LONGEST_PAUSE_S
+from bloomery.rest.retries import LEAST_REQUEST_S, certainly
 from bloomery.testing.clock import JumpingClock
 
 EVERY_RULE = [
@@ -29,6 +30,7 @@ EVERY_RULE = [
     for failure, kind in itertools.product(Failure, Kind)
 ]
 AS_ERROR = {
+    Failure.UNSENT: ServiceUnavailable,
     Failure.UNREACHED: ServiceUnavailable,
     Failure.UNTRUSTED: UnexpectedReply,
     Failure.LOST: ServiceUnavailable,
@@ -95,7 +97,7 @@ def test_no_rule_reads_back_what_changes_nothing() -> None:
 
 
 def test_no_write_that_may_have_taken_effect_is_sent_again_unread() -> None:
-    never_arrived = {Failure.UNREACHED, Failure.UNAUTHORISED}
+    never_arrived = {Failure.UNSENT, Failure.UNREACHED, Failure.UNAUTHORISED}
     again = {failure for failure in Failure if POLICY[failure][Kind.WRITE].decision is Decision.AGAIN}
     assert again == never_arrived
 

@@ -405,7 +405,7 @@ def test_a_request_that_gets_no_connection_in_time_was_never_sent(server: Server
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(transport.request, "GET", "/nodes", timeout_s=LONG_S, bulk=bulk)
         wait_until(lambda: len(seen) == 1)
-        with failing(Failure.UNREACHED):
+        with failing(Failure.UNSENT):
             transport.request("GET", "/nodes", timeout_s=0.05, bulk=bulk)
         go.set()
         assert first.result().status == 200

@@ -47,9 +47,10 @@ from bloomery.ironic.models import (
     VolumeTarget,
 )
 from bloomery.rest.failures import Failure, Kind, RequestFailure
+from bloomery.rest.gate import LONGEST_PAUSE_S
 from bloomery.rest.pages import every_page
 from bloomery.rest.pages import next_marker as marker_after
-from bloomery.rest.retries import LONGEST_PAUSE_S, certainly, translated
+from bloomery.rest.retries import certainly, translated
 from bloomery.rest.transport import Reply, Transport
 from bloomery.secret import Secret
 from bloomery.states import MAY_BE_UPDATED, TAKEN_UP, Power, Provision
@@ -242,12 +243,16 @@ class Ironic:
         result: Callable[[Reply], T],
         body: object = None,
         query: Mapping[str, Any] | None = None,
+        takes_worker: bool = False,
     ) -> T:
+        """The change is made, or found made. One that takes a worker of a conductor waits until there is one."""
+
         def send(timeout_s: float) -> T:
             wire = _revealed(body)
             return result(self.transport.request(method, path, body=wire, query=query, timeout_s=timeout_s))
 
-        return certainly("Ironic", doing, send, deadline=self.deadline, kind=Kind.WRITE, read_back=read_back)
+        gate = self.transport.gate if takes_worker else None
+        return certainly("Ironic", doing, send, deadline=self.deadline, kind=Kind.WRITE, read_back=read_back, gate=gate)
 
     # Nodes, read
 
@@ -566,6 +571,7 @@ class Ironic:
             read_back=read_back,
             result=lambda _reply: True,
             body=body,
+            takes_worker=True,
         )
 
     def set_power(self, node_uuid: str, target: Power, *, timeout_s: float | None = None) -> None:
@@ -619,6 +625,7 @@ class Ironic:
             read_back=read_back,
             result=lambda _reply: True,
             body=body,
+            takes_worker=True,
         )
 
     def inject_nmi(self, node_uuid: str) -> None:
@@ -977,6 +984,7 @@ class Ironic:
             read_back=read_back,
             result=lambda _reply: True,
             query={"enabled": str(enabled).lower()},
+            takes_worker=True,
         )
 
 

@@ -32,9 +32,11 @@ class TearDownRun(Run):
 
     Attributes:
         clean_failure: that the node's cleaning failed, told when everything else is done.
+        is_fresh: whether the node was looked at just now, and need not be before the first step.
     """
 
     clean_failure: CleanFailed | None = None
+    is_fresh = False
 
 
 def destroy(
@@ -45,6 +47,7 @@ def destroy(
     *,
     wait_for_cleaning: bool = False,
     belongings: Belongings | None = None,
+    is_fresh: bool = False,
 ) -> Node:
     """The instance is gone; twice in a row is fine. Nothing here is undone: each step may be repeated until it holds.
 
@@ -55,6 +58,7 @@ def destroy(
         options: time, progress, cancellation.
         wait_for_cleaning: False returns as soon as Ironic has torn the node down and cleans it.
         belongings: what belongs to the instance besides what our mark says.
+        is_fresh: whether the caller has looked at the node just now, with all fields.
 
     Returns:
         The node.
@@ -66,6 +70,7 @@ def destroy(
     run = TearDownRun("destroy", services, options, instance_uuid=instance_uuid)
     run.node = node
     run.belongings = belongings or Belongings()
+    run.is_fresh = is_fresh
     steps = TEAR_DOWN if not wait_for_cleaning else TEAR_DOWN_AND_CLEAN
     carry_out(steps, run, undo_on_failure=False)
     if run.clean_failure is not None:
@@ -99,9 +104,12 @@ def tear_down_node(run: Run) -> None:
     """
     run.commit()
     refused: Provision | None = None
+    is_fresh = isinstance(run, TearDownRun) and run.is_fresh
     while True:
         run.deadline.check(f"tearing down node {run.node.label}")
-        run.node = run.ironic.node(run.node.uuid)
+        if not is_fresh:
+            run.node = run.ironic.node(run.node.uuid)
+        is_fresh = False
         is_nobodys = run.node.instance_uuid is None and run.node.any_mark is None
         is_ours = run.node.instance_uuid == run.instance_uuid or _our_mark(run) is not None
         if not is_ours and not (is_nobodys and run.has_deployed):

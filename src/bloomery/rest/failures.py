@@ -13,6 +13,8 @@ from bloomery.plain import clipped, visible
 class Failure(Enum):
     """How a single request failed."""
 
+    UNSENT = auto()
+    """It never left: all connections were in use by others."""
     UNREACHED = auto()
     """It never arrived: connection refused, no route, no such name, no TLS."""
     UNTRUSTED = auto()
@@ -93,6 +95,16 @@ class RequestFailure(Exception):
         self.may_arrive_yet = may_arrive_yet
         self.times = 1
 
+    @property
+    def is_no_room(self) -> bool:
+        """Whether the service itself says that it has no room now. Without a request id nobody but a balancer has spoken."""
+        return self.failure is Failure.OVERLOADED and (self.status == 429 or self.request_id is not None)
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the service has looked at the request, and refuses it as it is."""
+        return self.failure in (Failure.CONFLICT, Failure.MISSING, Failure.REJECTED)
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -112,6 +124,7 @@ POLICY: Mapping[Failure, Mapping[Kind, Rule]] = MappingProxyType(
         failure: MappingProxyType(dict(zip(Kind, rules, strict=True)))
         for failure, rules in {
             #                 a read       a look-up    a write
+            _F.UNSENT:       (_AGAIN,     _AGAIN,     _AGAIN),
             _F.UNREACHED:    (_AGAIN,     _AGAIN,     _AGAIN),
             # Who is there does not change by asking; and what is sent may be what somebody in between waits for.
             _F.UNTRUSTED:    (_GIVE_UP,   _GIVE_UP,   _GIVE_UP),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TypeVar
 
 from bloomery.deadline import Deadline
@@ -19,13 +20,12 @@ from bloomery.errors import (
 )
 from bloomery.plain import logger
 from bloomery.rest.failures import POLICY, Decision, Failure, Kind, RequestFailure
+from bloomery.rest.gate import JITTER, LONGEST_PAUSE_S, Gate
 
 log = logger(__name__)
 
 T = TypeVar("T")
 
-LONGEST_PAUSE_S = 8.0
-_JITTER = (0.6, 1.4)
 LEAST_REQUEST_S = 10.0
 """What a single request may take even where an outage is not borne for long: a busy Ironic is slow, not away."""
 
@@ -38,6 +38,7 @@ def certainly(
     deadline: Deadline,
     kind: Kind = Kind.READ,
     read_back: Callable[[RequestFailure], T | None] | None = None,
+    gate: Gate | None = None,
 ) -> T:
     """What the request was for is so, and its answer is returned.
 
@@ -49,6 +50,8 @@ def certainly(
         kind: what the request does to the service.
         read_back: looks whether a write took effect: its result if it did, None if it did not and is to be sent again;
             raises one of our errors if it did not and never will. Must not be None for a write.
+        gate: where the service may have no room for such a request: it is then no failure, and waited for until the
+            deadline, together with all others that want some. Who had to wait is read back before anything is sent.
 
     Raises:
         BloomeryError: it cannot be done, in our words.
@@ -60,9 +63,18 @@ def certainly(
         deadline.check(doing)
         try:
             longest_s = min(max(deadline.outage_s, LEAST_REQUEST_S), deadline.patience.request_s)
-            return send(max(0.05, min(deadline.remaining_s, longest_s)))
+            with gate.turn(deadline, doing) if gate is not None else nullcontext(False) as has_waited:
+                if has_waited and read_back is not None:
+                    result = read_back(RequestFailure(Failure.UNSENT, "others came first"))
+                    if result is not None:
+                        return result
+                return send(max(0.05, min(deadline.remaining_s, longest_s)))
         except RequestFailure as problem:
             failed = problem
+        if gate is not None and failed.is_no_room:
+            log.info("%s: %s; again when it is our turn", doing, failed.reason)
+            away_since = None
+            continue
         met[failed.failure] += 1
         failed.times = met[failed.failure]
         rule = POLICY[failed.failure][kind]
@@ -79,14 +91,16 @@ def certainly(
         # 409 is an answer, not an outage: whoever is in the way may stay there as long as the deadline lets us wait.
         now = deadline.clock.monotonic()
         away_since = None if failed.failure is Failure.CONFLICT else now if away_since is None else away_since
-        pause_s = mean_pause_s * random.uniform(*_JITTER)  # noqa: S311  jitter, not a secret
-        if away_since is not None and now + pause_s - away_since > deadline.outage_s:
+        pause_s = mean_pause_s * random.uniform(*JITTER)  # noqa: S311  jitter, not a secret
+        # That others use all connections says of the service no more than that it is slow.
+        slow_s = deadline.patience.after_change_s if failed.failure is Failure.UNSENT else 0.0
+        if away_since is not None and now + pause_s - away_since > max(deadline.outage_s, slow_s):
             raise translated(service, doing, failed) from failed
         if pause_s >= deadline.remaining_s:
             raise _late(service, doing, failed, deadline) from failed
         log.info("%s: %s; again in %.1f s", doing, failed.reason, pause_s)
         deadline.pause(pause_s, doing)
-        mean_pause_s = min(2 * mean_pause_s, LONGEST_PAUSE_S / _JITTER[1])
+        mean_pause_s = min(2 * mean_pause_s, LONGEST_PAUSE_S / JITTER[1])
 
 
 def _late(service: str, doing: str, failed: RequestFailure, deadline: Deadline) -> BloomeryError:
@@ -106,7 +120,7 @@ def translated(service: str, doing: str, problem: RequestFailure) -> BloomeryErr
     message = f"{service} could not be asked while {doing}"
     where = {"reason": problem.reason, "request_id": problem.request_id}
     match problem.failure:
-        case Failure.UNREACHED | Failure.LOST:
+        case Failure.UNSENT | Failure.UNREACHED | Failure.LOST:
             return ServiceUnavailable(f"{service} cannot be reached, {doing}", **where)
         case Failure.UNTRUSTED:
             return UnexpectedReply(

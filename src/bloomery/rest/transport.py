@@ -21,6 +21,7 @@ from keystoneauth1.adapter import Adapter
 from bloomery.plain import logger
 from bloomery.rest.decoding import decoder
 from bloomery.rest.failures import Failure, RequestFailure
+from bloomery.rest.gate import Gate
 from bloomery.rest.timely import make_timely, whole_answers_by
 
 log = logger(__name__)
@@ -85,6 +86,9 @@ class Transport:
         headers: sent with every request.
         connections: how many requests may be under way at once.
         reply_limit_bytes: what no reply is larger than.
+
+    Attributes:
+        gate: before requests for which the service may have no room, one for all who use it.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class Transport:
         self.reply_limit_bytes = reply_limit_bytes
         self._any = threading.BoundedSemaphore(connections)
         self._bulk = threading.BoundedSemaphore(max(1, connections // 2))
+        self.gate = Gate()
         self._root: str | None = None
         for way in getattr(getattr(adapter.session, "session", None), "adapters", {}).values():
             make_timely(way)
@@ -140,7 +145,7 @@ class Transport:
         timeout_s: float,
         bulk: bool = False,
     ) -> Reply:
-        """Send one request and read its answer, within so many seconds.
+        """Send one request and read its answer, within so many seconds after a connection for it was free.
 
         Args:
             method: the HTTP method.
@@ -148,18 +153,20 @@ class Transport:
             body: what is sent as JSON.
             query: the query string's parameters.
             headers: in addition to those that every request has.
-            timeout_s: for the whole of it, until the last byte of the answer.
+            timeout_s: for the whole of it, until the last byte of the answer; and as long at most for the connection.
             bulk: whether this is a long list.
 
         Raises:
             RequestFailure: it failed, or was answered with a status of 400 or more.
         """
         url = f"{self.root}{self.version_path}{path}"
-        ends_at = time.monotonic() + timeout_s
+        # A request that had to wait for others must not have less time for that: it would be broken off half done.
+        free_by = time.monotonic() + timeout_s
         if bulk:
-            with _place(self._bulk, ends_at):
-                return self._send(method, url, body, query, headers, ends_at)
-        return self._send(method, url, body, query, headers, ends_at)
+            with _place(self._bulk, free_by), _place(self._any, free_by):
+                return self._send(method, url, body, query, headers, timeout_s)
+        with _place(self._any, free_by):
+            return self._send(method, url, body, query, headers, timeout_s)
 
     def _send(
         self,
@@ -168,38 +175,37 @@ class Transport:
         body: object,
         query: Query | None,
         headers: Mapping[str, str] | None,
-        ends_at: float,
+        timeout_s: float,
     ) -> Reply:
-        with _place(self._any, ends_at):
-            started = time.monotonic()
-            left_s = max(0.001, ends_at - started)
-            with whole_answers_by(ends_at), _only_the_last_is_open() as answers:
-                response = self._authenticated(
-                    self.adapter.session.request,
-                    url,
-                    method,
-                    json=body,
-                    params=query,
-                    headers={"Accept": "application/json", **self.headers, **(headers or {})},
-                    auth=self.adapter.auth,
-                    user_agent="bloomery",
-                    raise_exc=False,
-                    connect_retries=0,
-                    status_code_retries=0,
-                    redirect=False,
-                    # keystoneauth would write request bodies, and with them passwords and config drives, to its debug log.
-                    log=False,
-                    stream=True,
-                    hooks={"response": lambda answer, **_: answers.append(answer)},
-                    timeout=(min(CONNECT_TIMEOUT_S, left_s), left_s),
-                )
-            with response:
-                is_refused = response.status_code >= 300
-                limit_bytes = REFUSAL_LIMIT_BYTES if is_refused else self.reply_limit_bytes
-                content = _read(response, ends_at, limit_bytes, all_or_nothing=is_refused)
-            log.debug(
-                "%s %s -> %s in %.0f ms", method, response.url, response.status_code, (time.monotonic() - started) * 1e3
+        started = time.monotonic()
+        ends_at = started + timeout_s
+        with whole_answers_by(ends_at), _only_the_last_is_open() as answers:
+            response = self._authenticated(
+                self.adapter.session.request,
+                url,
+                method,
+                json=body,
+                params=query,
+                headers={"Accept": "application/json", **self.headers, **(headers or {})},
+                auth=self.adapter.auth,
+                user_agent="bloomery",
+                raise_exc=False,
+                connect_retries=0,
+                status_code_retries=0,
+                redirect=False,
+                # keystoneauth would write request bodies, and with them passwords and config drives, to its debug log.
+                log=False,
+                stream=True,
+                hooks={"response": lambda answer, **_: answers.append(answer)},
+                timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
             )
+        with response:
+            is_refused = response.status_code >= 300
+            limit_bytes = REFUSAL_LIMIT_BYTES if is_refused else self.reply_limit_bytes
+            content = _read(response, ends_at, limit_bytes, all_or_nothing=is_refused)
+        log.debug(
+            "%s %s -> %s in %.0f ms", method, response.url, response.status_code, (time.monotonic() - started) * 1e3
+        )
         request_id = _request_id(response.headers)
         if is_refused:
             raise RequestFailure(
@@ -277,6 +283,7 @@ class Detour(Transport):
         self.service = real.service
         self.version_path = real.version_path
         self.headers = real.headers
+        self.gate = real.gate
 
     @property
     def root(self) -> str:
@@ -328,7 +335,7 @@ class Detour(Transport):
 def _place(places: threading.Semaphore, ends_at: float) -> Iterator[None]:
     """Within the block one of the places is ours."""
     if not places.acquire(timeout=max(0.0, ends_at - time.monotonic())):
-        raise RequestFailure(Failure.UNREACHED, "all connections were in use until the deadline")
+        raise RequestFailure(Failure.UNSENT, "all connections were in use until the deadline")
     try:
         yield
     finally:

@@ -197,11 +197,13 @@ class IronicDriver(virt_driver.ComputeDriver):
 
     def prepare_networks_before_block_device_mapping(self, instance: Any, network_info: Any) -> None:
         """The instance's VIFs are plugged."""
+        # A part of the deploy: where many servers are built at once, their VIFs wait for each other.
+        how = options(CONF.bloomery.deploy_timeout)
         with nova_errors(exception.VirtualInterfacePlugException), self._changing(instance):
             claimed = self._claimed(instance)
             on = self._nics_by_tag(claimed, tags.tags_of(instance)) if network_info else {}
             wanted = request.plug_request(instance, network_info, on)
-            node = deploy.plug(self.services, claimed, wanted, options())
+            node = deploy.plug(self.services, claimed, wanted, how)
         self.nodes.saw(node)
 
     def clean_networks_preparation(self, instance: Any, network_info: Any) -> None:
@@ -294,7 +296,7 @@ class IronicDriver(virt_driver.ComputeDriver):
             self.nodes.doubt(node.uuid)
             self.consoles.stop_for_good(self.services, instance, node)
             how = options(CONF.bloomery.tear_down_timeout, leavable=True)
-            tear_down.destroy(self.services, node, instance.uuid, how, belongings=belongings)
+            tear_down.destroy(self.services, node, instance.uuid, how, belongings=belongings, is_fresh=True)
 
     # Power
 
@@ -391,7 +393,8 @@ class IronicDriver(virt_driver.ComputeDriver):
         with nova_errors(exception.VirtualInterfaceUnplugException), self._changing(instance):
             node = self._find(instance) or self._last_node(instance)
             if node is not None:
-                interfaces.unplug_all(self.services, node, instance.uuid, request.vif_ids(network_info), options())
+                how = options(CONF.bloomery.tear_down_timeout)
+                interfaces.unplug_all(self.services, node, instance.uuid, request.vif_ids(network_info), how)
 
     def attach_interface(self, context: Any, instance: Any, image_meta: Any, vif: Any) -> None:  # noqa: ARG002
         """The VIF is plugged into the running instance."""

@@ -6,6 +6,7 @@ Source: ironic api/controllers/{root,base}.py, v1/__init__.py and api/middleware
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import uuid4
 
 from bloomery.testing.http_simulator import RecordedRequest, Response
 from bloomery.testing.ironic_simulator.errors import (
@@ -36,6 +37,7 @@ from bloomery.testing.ironic_simulator.state_pages import StatePages
 _VERSION_HEADER = "X-OpenStack-Ironic-API-Version"
 _MIN_HEADER = "X-OpenStack-Ironic-API-Minimum-Version"
 _MAX_HEADER = "X-OpenStack-Ironic-API-Maximum-Version"
+_REQUEST_ID_HEADER = "OpenStack-Request-Id"
 _MAX_BODY_BYTES = 1024 * 1024
 _MAX_PROVISION_BODY_BYTES = 64 * 1024 * 1024
 _MAX_BODY_DEPTH = 25
@@ -46,7 +48,7 @@ class Api(NodePages, StatePages, RecordPages):
 
     def answer(self, request: RecordedRequest) -> Response:
         """What Ironic answers."""
-        headers = {_MIN_HEADER: "1.1", _MAX_HEADER: f"1.{self.max_minor}"}
+        headers = {_MIN_HEADER: "1.1", _MAX_HEADER: f"1.{self.max_minor}", _REQUEST_ID_HEADER: f"req-{uuid4()}"}
         try:
             self._check_size(request)
             minor = self._negotiate(request)
