@@ -27,7 +27,7 @@ from bloomery.doors.nova import hooks
 from bloomery.testing import Fault, FaultKind, RecordedRequest
 from bloomery.testing.clock import HandClock
 from doors_nova.deaths import Death, Killed, followed, left_behind
-from doors_nova.nova_world import HOST, NovaWorld
+from doors_nova.nova_world import HOST, NovaWorld, a_nova_world
 
 CONF = nova.conf.CONF
 
@@ -638,6 +638,35 @@ def reserved(world: NovaWorld) -> int:
     world.driver.get_available_nodes()
     count: int = world.provider().data(world.node).inventory["CUSTOM_BAREMETAL"]["reserved"]
     return count
+
+
+def test_no_node_vanishes_because_a_page_of_the_list_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bloomery.doors.nova.config.LEAST_QUICK_S", 0.3)
+    CONF.set_override("api_max_retries", 0, group="ironic")
+    CONF.set_override("full_list_interval", 0, group="bloomery")
+    try:
+        with a_nova_world(max_limit=2) as world:
+            nodes = {world.node, *(world.ironic.add_node(name=f"more-{number}") for number in range(4))}
+            assert set(world.driver.get_available_nodes()) == nodes
+            asked: list[str] = []
+
+            def second_page_fails(request: RecordedRequest) -> Fault | None:
+                if "marker" not in request.query:
+                    return None
+                asked.append(request.target)
+                return Fault(FaultKind.STATUS, status=503)
+
+            world.ironic.on_request = second_page_fails
+            with pytest.raises(exception.VirtDriverNotReady):
+                world.driver.get_available_nodes()
+            assert asked
+            world.ironic.on_request = None
+            assert not any(world.driver.is_node_deleted(node) for node in nodes)
+            assert all(world.driver.node_is_available(node) for node in nodes)
+            assert set(world.driver.get_available_nodes()) == nodes
+    finally:
+        CONF.clear_override("api_max_retries", group="ironic")
+        CONF.clear_override("full_list_interval", group="bloomery")
 
 
 def test_a_node_that_no_living_conductor_serves_is_reserved_and_the_log_says_so_once(

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from bloomery.lab import glance
+from bloomery.lab import Kind, glance
 from nova_site.site import BEFORE_REIMAGING, MICROVERSION, SSH_KEY, USER_DATA, WAIT_S, NovaSite, Refused
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
@@ -154,7 +154,8 @@ def test_a_crash_dump_reaches_the_machine(nova: NovaSite, server: str) -> None:
 
 @pytest.mark.parametrize("kind", ["serial", "novnc"])
 def test_a_node_without_a_console_is_a_clean_refusal(nova: NovaSite, kind: str) -> None:
-    server = nova.built(flavor="bm-fake")
+    node = next(node for node in nova.lab.nodes if node.kind is Kind.FAKE and node != nova.equipped)
+    server = nova.built(flavor="bm-fake", user="admin", hypervisor_hostname=node.uuid)
     with pytest.raises(Refused) as refused:
         nova.console(server, kind)
     assert refused.value.status in (400, 409)
@@ -199,9 +200,10 @@ def typed_and_echoed(line: socket.socket, word: bytes) -> None:
         shown += part
 
 
-def test_a_serial_console_of_a_node_that_has_another_kind_is_a_clean_refusal(nova: NovaSite) -> None:
-    server = nova.built(flavor="bm-equipped")
+@pytest.mark.parametrize(("kind", "flavor"), [("serial", "bm-equipped"), ("novnc", "bm")])
+def test_a_console_of_a_node_that_has_another_kind_is_a_clean_refusal(nova: NovaSite, kind: str, flavor: str) -> None:
+    server = nova.built(flavor=flavor)
     with pytest.raises(Refused) as refused:
-        nova.console(server, "serial")
+        nova.console(server, kind)
     assert refused.value.status in (400, 409)
     nova.agree(server)
