@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import requests
 import yaml
 from playwright.sync_api import Browser, expect
 
 import bloomery
 from bloomery.lab import Lab
 from doors_http.browser import Window, chromium, needs_chromium
-from doors_http.http_site import running
+from doors_http.http_site import TIMEOUT_S, running
+from lab.ironic_api import IronicApi
 
 pytestmark = [
     pytest.mark.lab,
@@ -44,7 +46,10 @@ def url(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     images.write_text(yaml.safe_dump(rows))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OS_CLIENT_CONFIG_FILE", str(lab.cloud_config))
-        with running(lambda: bloomery.connect(lab.cloud), folder, refresh_s=0.5, images=images) as (address, _):
+        with running(lambda: bloomery.connect(lab.cloud), folder, refresh_s=0.5, images=images, janitor=True) as (
+            address,
+            _,
+        ):
             yield address
 
 
@@ -172,3 +177,94 @@ def test_a_deploy_that_fails_says_why_and_leaves_nothing(window: Window, lab: La
     expect(window.page.get_by_role("option").filter(has_text="web-2")).to_have_count(0)
     window.go(f"nodes/{lab.node('node-1').uuid}")
     window.reads(re.compile("deploy failed"))
+
+
+GROUP = "only-ssh"
+
+
+@pytest.fixture
+def open_to_volumes(lab: Lab) -> Iterator[str]:
+    """The name of a node that takes volumes; and there is a security group to be had."""
+    ironic = IronicApi(lab)
+    node = lab.node("node-2")
+
+    def store(interface: str) -> None:
+        change = {"op": "replace", "path": "/storage_interface", "value": interface}
+        ironic.call("PATCH", f"nodes/{node.uuid}", [change])
+
+    groups = f"{lab.neutron_url}/v2.0/security-groups"
+    made = requests.post(groups, json={"security_group": {"name": GROUP}}, timeout=TIMEOUT_S)
+    assert made.ok, made.text
+    store("external")
+    yield node.name
+    ironic.wait(node, "available")
+    store("noop")
+    requests.delete(f"{groups}/{made.json()['security_group']['id']}", timeout=TIMEOUT_S).raise_for_status()
+    ironic.close()
+
+
+def test_an_instance_is_rescued_dumped_shielded_and_given_a_volume_in_the_page(
+    window: Window, lab: Lab, open_to_volumes: str
+) -> None:
+    page = window.page
+    dialogue = page.get_by_role("dialog")
+    deploy(window, lab, "web-3", node=open_to_volumes, image="whole-disk")
+    window.badge("succeeded")
+    page.locator("main").get_by_role("link", name="web-3").first.click()
+    window.badge("active")
+
+    window.press("Rescue …")
+    expect(dialogue).to_contain_text("what runs on it stops")
+    dialogue.get_by_role("button", name="Rescue", exact=True).click()
+    expect(dialogue).to_contain_text("It is shown here, and never again")
+    assert len(dialogue.locator("pre").inner_text()) >= 12
+    window.is_fit_for_everybody()
+    window.confirm("I have it")
+    window.badge("rescue")
+    window.press("Unrescue …")
+    window.confirm("Unrescue")
+    window.reads(re.compile("unrescue succeeded"))
+    window.badge("active")
+
+    window.press("Crash dump …")
+    expect(dialogue).to_contain_text("what is not on its disks yet is lost")
+    window.confirm("Crash dump")
+    window.reads(re.compile("crash dump succeeded"))
+
+    window.press("Add a security group …")
+    dialogue.get_by_label("Security group").fill(GROUP)
+    window.confirm("Add")
+    chips = page.locator(".chips")
+    expect(chips).to_contain_text(GROUP)
+    page.get_by_role("button", name=re.compile(f"Take {GROUP} from")).click()
+    window.confirm("Take it")
+    expect(chips).not_to_contain_text(GROUP)
+
+    expect(page.get_by_role("button", name="Attach a volume …")).to_be_disabled()
+    window.press("Power off …")
+    dialogue.get_by_label("Let its system shut down first").uncheck()
+    window.confirm("Power off")
+    window.reads(re.compile("power off", re.IGNORECASE))
+    attach = page.get_by_role("button", name="Attach a volume …")
+    expect(attach).to_be_enabled()
+    attach.click()
+    dialogue.get_by_label("Volume").fill("data-1")
+    dialogue.get_by_label("Boot index").fill("1")
+    dialogue.get_by_label("How to reach it").fill("{")
+    dialogue.get_by_role("button", name="Attach", exact=True).click()
+    window.reads("how to reach it is no JSON", within="dialog")
+    dialogue.get_by_label("How to reach it").fill(
+        '{"target_iqn": "iqn.2026-11.test:a", "target_portal": "127.0.0.1:3260"}'
+    )
+    window.confirm("Attach")
+    page.get_by_role("button", name="Detach data-1").click()
+    expect(dialogue).to_contain_text("What is on the volume stays")
+    window.confirm("Detach")
+    expect(page.get_by_role("button", name="Detach data-1")).to_have_count(0)
+    window.press("Power on …")
+    window.confirm("Power on")
+    expect(page.get_by_role("button", name="Power off …")).to_be_enabled()
+    window.is_fit_for_everybody()
+    window.press("Destroy …")
+    window.confirm("Destroy", typed="web-3")
+    window.badge("succeeded")

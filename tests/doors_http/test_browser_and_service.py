@@ -14,6 +14,8 @@ from bloomery.doors.http.settings import Auth
 from doors_http.browser import Window, chromium, needs_chromium
 from doors_http.http_site import TIMEOUT_S, Site, cloud, connected, running, served
 from doors_http.serial_machine import Machine, console_site
+from doors_http.test_cleaning import SELDOM, is_clean, left
+from doors_http.test_events import LOOPBACK, receiving
 from doors_http.vnc_screen import COLOUR, vnc_screen
 
 pytestmark = [needs_chromium, pytest.mark.timeout(600)]
@@ -157,3 +159,96 @@ def test_ten_thousand_nodes_are_listed_searched_and_opened_by_keyboard_with_few_
             window.reads("rack-99-99")
             window.is_fit_for_everybody()
             window.close()
+
+
+def test_somebody_is_told_of_events_and_told_again_what_he_missed(browser: Browser, tmp_path: Path) -> None:
+    with (
+        receiving() as receiver,
+        cloud() as (ironic, neutron),
+        served(ironic, neutron, tmp_path, webhook_networks=LOOPBACK) as site,
+    ):
+        window = Window(browser, site.url)
+        dialogue = window.page.get_by_role("dialog")
+        window.go("service")
+        window.reads("Nobody is told of events.")
+        window.press("Tell somebody …")
+        dialogue.get_by_label("Address").fill("ftp://hooks.example/")
+        dialogue.get_by_label("Events").fill("node.maintenance")
+        dialogue.get_by_role("button", name="Add").click()
+        dialogue.get_by_role("alert").wait_for()
+        dialogue.get_by_label("Address").fill(receiver.url)
+        dialogue.get_by_role("button", name="Add").click()
+        expect(dialogue).to_contain_text("Events are signed with it")
+        window.is_fit_for_everybody()
+        dialogue.get_by_role("button", name="I have it").click()
+        receiver.statuses.append(500)
+        ironic.set("node-1", maintenance=True)
+        site.wait_for(lambda: len(receiver.got) == 2)
+        window.page.get_by_role("link", name=receiver.url).click()
+        window.reads("delivered")
+        window.press("Send 1 again")
+        window.confirm("Send again")
+        site.wait_for(lambda: len(receiver.got) == 3)
+        numbers = [headers["Bloomery-Delivery"] for headers, _ in receiver.got]
+        assert len(set(numbers)) == 1
+        assert len({body for _, body in receiver.got}) == 1
+        window.is_fit_for_everybody()
+        window.go("service")
+        window.press(f"Remove {receiver.url}")
+        window.confirm("Remove")
+        window.reads("Nobody is told of events.")
+        window.close()
+
+
+def test_the_janitor_is_seen_at_its_work_paused_and_let_go_on(browser: Browser, tmp_path: Path) -> None:
+    with cloud() as (ironic, neutron), served(ironic, neutron, tmp_path, **SELDOM) as site:
+        ironic.set("node-2", instance_uuid="0c9f3a56-4d1f-4f0d-9d2d-6a0c6f1f4b77")
+        left(ironic)
+        window = Window(browser, site.url)
+        window.go("service")
+        window.press("Look now")
+        window.reads("1 of 1")
+        assert is_clean(ironic)
+        window.reads("somebody has claimed the node")
+        expect(window.page.get_by_text("1 certainly left, 1 not ours")).to_be_visible()
+        window.is_pictured("janitor")
+        window.press("Pause")
+        window.reads("paused")
+        expect(window.page.get_by_role("button", name="Look now")).to_have_count(0)
+        window.press("Let it go on")
+        expect(window.page.get_by_role("button", name="Look now")).to_be_visible()
+        window.go("events")
+        window.reads("what was left is cleaned")
+        window.close()
+
+
+def test_a_service_without_a_janitor_says_so_in_the_page(browser: Browser, tmp_path: Path) -> None:
+    with cloud() as (ironic, neutron), served(ironic, neutron, tmp_path) as site:
+        window = Window(browser, site.url)
+        window.go("service")
+        window.reads("This service was started without it.")
+        expect(window.page.get_by_role("button", name="Pause")).to_have_count(0)
+        window.close()
+
+
+def test_an_instance_of_a_class_is_had_without_naming_node_or_class(browser: Browser, tmp_path: Path) -> None:
+    with cloud() as (ironic, neutron), served(ironic, neutron, tmp_path) as site:
+        ironic.add_node(name="large-0", resource_class="large")
+        site.wait_for(lambda: len(site.get("/v1/nodes")["nodes"]) == 4)
+        window = Window(browser, site.url)
+        window.go("deploy")
+        page = window.page
+        expect(page.get_by_label("Resource class")).to_have_value("small")
+        window.reads("3 nodes fit")
+        page.get_by_label("Node", exact=True).fill("large-0")
+        expect(page.get_by_label("Resource class")).to_have_value("")
+        window.reads("1 node fits")
+        page.get_by_label("Node", exact=True).fill("")
+        expect(page.get_by_label("Resource class")).to_have_value("small")
+        page.get_by_label("Name", exact=True).fill("web-1")
+        page.get_by_label("Image", exact=True).fill("http://127.0.0.1/x.raw")
+        page.get_by_label("Checksum", exact=True).fill("sha256:" + "a" * 64)
+        page.get_by_label("private", exact=True).check()
+        window.press("Deploy", within="form")
+        window.badge("succeeded")
+        window.close()
