@@ -23,7 +23,7 @@ from bloomery.ironic import Node
 from bloomery.operations.deploy import DEPLOY
 from bloomery.states import Meaning
 from bloomery.testing import IronicSimulator, NeutronSimulator, RecordedRequest, Timings
-from bloomery.testing.clock import HandClock
+from bloomery.testing.clock import HandClock, JumpingClock
 from bloomery.watch import LINGER_S, NARROW_PAGE, ONE_BY_ONE, Watch
 
 MOST_REQUESTS = {
@@ -161,13 +161,18 @@ def _waited_for(ironic: IronicSimulator, nodes: list[str], clock: HandClock) -> 
     clock.advance(LINGER_S)
 
 
-@pytest.mark.parametrize("waiters", [ONE_BY_ONE + 1, 60])
-def test_a_look_of_the_watch_is_one_list_whoever_waits(waiters: int, ironic: IronicSimulator) -> None:
-    nodes = [ironic.add_node(name=f"node-{number}") for number in range(100)][:waiters]
+def _change_long_ago(ironic: IronicSimulator) -> None:
+    """The nodes were changed last at different times, all long ago."""
     long_ago = ironic.snapshot()
     for year, record in enumerate(long_ago.nodes.values(), 1900):
         record["updated_at"] = f"{year}-01-01T00:00:00.000000+00:00"
     ironic.restore(long_ago)
+
+
+@pytest.mark.parametrize("waiters", [ONE_BY_ONE + 1, 60])
+def test_a_look_of_the_watch_is_one_list_whoever_waits(waiters: int, ironic: IronicSimulator) -> None:
+    nodes = [ironic.add_node(name=f"node-{number}") for number in range(100)][:waiters]
+    _change_long_ago(ironic)
     clock = HandClock()
     asked: Queue[RecordedRequest] = Queue()
     with _waited_for(ironic, nodes, clock):
@@ -182,3 +187,65 @@ def test_a_look_of_the_watch_is_one_list_whoever_waits(waiters: int, ironic: Iro
         ironic.on_request = None
     looks += [asked.get_nowait() for _ in range(asked.qsize())]
     assert [_words(look) for look in looks if look.path != "/v1/nodes" or "marker" in look.query] == []
+
+
+TEN_MINUTES_S = 600.0
+MOST_LOOKS = 230
+"""In ten minutes, whoever waits: one every three seconds, and some more in the first half minute."""
+
+
+class _UntilEnough(JumpingClock):
+    """A clock for the watch's thread alone, on which waiting takes no time until so much has passed; then it stands still.
+
+    Time begins to pass when everybody waits.
+    """
+
+    def __init__(self, enough_s: float) -> None:
+        super().__init__()
+        self.everybody_waits = threading.Event()
+        self.has_passed = threading.Event()
+        self._until_s = self.now_s + enough_s
+
+    def wait(self, signal: threading.Event, timeout_s: float) -> bool:
+        if not self.everybody_waits.is_set():
+            # The first looks: whoever comes late would make the watch look soon again.
+            return self.everybody_waits.wait(TIMEOUT_S)
+        if self.now_s >= self._until_s:
+            self.has_passed.set()
+            return signal.wait(TIMEOUT_S)
+        signal.clear()
+        return super().wait(signal, timeout_s)
+
+
+@pytest.mark.parametrize("waiters", [10, 100])
+def test_ten_minutes_of_waiting_cost_ironic_the_same_few_looks_whoever_waits(
+    waiters: int, ironic: IronicSimulator
+) -> None:
+    nodes = [ironic.add_node(name=f"node-{number}", provision_state="deploying") for number in range(waiters)]
+    _change_long_ago(ironic)
+    api = connect(session=Session(auth=NoAuth()), endpoints={"baremetal": ironic.url})
+    clock = _UntilEnough(TEN_MINUTES_S)
+    watch = Watch(api.services.ironic, clock=clock)
+    enough = Cancellation()
+
+    def wait(node: str) -> None:
+        deadline = Deadline(3600.0, cancellation=enough)
+        with pytest.raises(OperationCancelled):
+            watch.wait(node, lambda _now: Meaning.WAIT, deadline=deadline, doing="waiting")
+
+    with ThreadPoolExecutor(waiters) as pool:
+        waits = [pool.submit(wait, node) for node in nodes]
+        try:
+            while len(watch._waiters) < waiters:
+                threading.Event().wait(0.005)
+            ironic.requests.clear()
+            clock.everybody_waits.set()
+            assert clock.has_passed.wait(2 * TIMEOUT_S)
+            looks = list(ironic.requests)
+        finally:
+            enough.cancel()
+            clock.everybody_waits.set()
+        for ended in waits:
+            ended.result(TIMEOUT_S)
+    assert len(looks) <= MOST_LOOKS
+    assert len(looks) > TEN_MINUTES_S / LONGEST_PAUSE_S
