@@ -24,10 +24,11 @@ UPSTREAM_FAILS: Mapping[str, str] = {
     "test_a_server_in_error_is_rebuilt[2.100]": _D7,
     "test_a_rebuild_tells_ironic_whether_to_keep_the_ephemeral_partition[2.100]": _D7,
     "test_a_volume_backed_server_has_its_volume_as_a_target_in_ironic": _D32,
-    "test_a_rebuild_of_a_volume_backed_server_is_refused_and_the_server_stays[2.92]": _D32,
+    "test_a_rebuild_of_a_volume_backed_server_is_refused_and_the_server_stays[2.92]": "D32: Nova's API refuses, and the server "
+    "stays; when it is deleted, its volume target stays as well",
     "test_a_rebuild_of_a_volume_backed_server_is_refused_and_the_server_stays[2.100]": "D7: the refusal is an ERROR",
-    "test_a_volume_comes_and_goes_while_the_server_is_stopped": _ABSENT,
-    "test_the_progress_of_a_server_moves_while_it_builds": _ABSENT,
+    "test_a_volume_comes_and_goes_while_the_server_is_stopped": "Nova takes the request, and the volume never comes to the node",
+    "test_the_progress_of_a_server_moves_while_it_builds": "the progress is 0 until the server is ACTIVE",
     "test_diagnostics_and_the_console_log_are_answered": _ABSENT,
     "test_an_operator_is_shown_every_node_and_nova_compute_has_nothing_to_complain_of": "the uptime is refused",
     "test_a_rebuild_that_fails_says_why_and_more_of_it_to_the_operator_and_can_be_repeated": _ABSENT,
@@ -45,10 +46,10 @@ UPSTREAM_FAILS: Mapping[str, str] = {
     "test_a_rebuild_that_ended_while_nova_compute_was_dead_has_the_new_image": _D30,
     "test_a_rescue_and_an_unrescue_go_on_when_nova_compute_was_killed": _FOR_EVER,
     "test_a_rescue_or_unrescue_that_ironic_had_not_taken_up_is_an_error_with_a_reason": _FOR_EVER,
-    "test_whoever_is_on_a_serial_console_stays_on_it_when_another_asks_for_it": "D41: he is thrown out",
+    "test_whoever_is_on_a_serial_console_stays_on_it_when_another_asks_for_it": "D40: one that is off is not started",
+    "test_a_node_without_a_console_is_a_clean_refusal[novnc]": "D42: a console of no type is 501",
     "test_a_console_that_was_open_when_nova_compute_was_killed_is_stopped_when_nobody_asks_for_it": "D43: it is never stopped",
     "test_a_server_deleted_while_nova_compute_was_down_is_reaped_and_its_node_reserved_until_then": "D5: it is never reaped",
-    "test_a_node_with_a_server_stays_with_its_nova_compute_when_it_is_moved_to_another_shard": "D46: it is nobody's",
 }
 """Test function, or one case of it, -> the defect, by its number in the list of what breaks in Nova's own driver
 (nova 34.0.0)."""
