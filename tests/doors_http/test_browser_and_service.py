@@ -219,6 +219,9 @@ def test_the_janitor_is_seen_at_its_work_paused_and_let_go_on(browser: Browser, 
         expect(window.page.get_by_role("button", name="Look now")).to_be_visible()
         window.go("events")
         window.reads("what was left is cleaned")
+        window.go("")
+        window.reads("1 leftover").click()
+        window.reads("somebody has claimed the node")
         window.close()
 
 

@@ -18,6 +18,7 @@ export const fleet = {
   nodes: new Map(),
   operations: new Map(),
   inTrouble: [],
+  left: 0,
   linked: false,
   onChange: () => {},
   onEvent: () => {},
@@ -61,14 +62,19 @@ export function found(rows, text) {
   return words.length ? rows.filter((row) => words.every((word) => row.words.includes(word))) : rows;
 }
 
+/** How much the janitor's last look has found and left alone. */
+export const leftIn = (janitor) => (janitor?.last ? Object.values(janitor.last.found).reduce((sum, one) => sum + one, 0) - janitor.last.mended : 0);
+
 /** Everything is read. */
 export async function load() {
-  const [rows, view, recent, open] = await Promise.all([
+  const [rows, view, recent, open, janitor] = await Promise.all([
     all("GET /v1/nodes", "nodes", { fields: FIELDS }),
     ask("GET /v1/fleet"),
     ask("GET /v1/operations", {}, { query: { limit: 50 } }),
     ask("GET /v1/operations", {}, { query: { limit: KEPT_OPERATIONS, state: ["queued", "running"] } }),
+    administers() ? ask("GET /v1/janitor").catch(() => null) : null,
   ]);
+  fleet.left = leftIn(janitor);
   fleet.nodes.clear();
   ordered = null;
   rows.forEach(keep);

@@ -17,6 +17,11 @@ function counted(rows, of) {
 const tile = (count, word, href, tone = "") =>
   h("a", { class: `tile ${count ? tone : ""}`, href }, h("b", {}, count.toLocaleString()), h("span", {}, word));
 
+const leftLine = () => (fleet.left
+  ? h("li", {}, h("a", { href: "#/service" }, many(fleet.left, "leftover")),
+    h("p", { class: "soft" }, "of instances that are gone, or of others, which the janitor leaves to you"))
+  : null);
+
 export function overview() {
   const element = h("div");
 
@@ -50,8 +55,8 @@ export function overview() {
             : empty("Nothing. Deploy something, or look at what was done below.")),
           section("Done lately", recent.length ? h("ul", { class: "lines" }, recent.map(operationLine)) : empty("Nothing yet."))),
         h("div", {},
-          section("Needs a hand", fleet.inTrouble.length
-            ? h("ul", { class: "lines" }, fleet.inTrouble.slice(0, TROUBLE).map((one) => h("li", {},
+          section("Needs a hand", fleet.inTrouble.length || fleet.left
+            ? h("ul", { class: "lines" }, leftLine(), fleet.inTrouble.slice(0, TROUBLE).map((one) => h("li", {},
               h("a", { href: `#/nodes/${one.uuid}` }, one.name), h("p", { class: "soft" }, one.reasons.join("; ")))),
             fleet.inTrouble.length > TROUBLE ? h("li", {}, h("a", { href: "#/nodes?only=trouble" }, "all of them")) : null)
             : empty("No node does.")),

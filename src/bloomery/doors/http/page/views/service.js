@@ -3,6 +3,7 @@
 import { ask } from "../api.js";
 import { confirmed, dialogue, told } from "../dialogs.js";
 import { empty, facts, field, fill, h, input, section, table } from "../dom.js";
+import { fleet, leftIn } from "../fleet.js";
 import { badge, clock, duration } from "../words.js";
 
 const PAGE = 50;
@@ -113,13 +114,14 @@ function keeper() {
 
   function draw(row) {
     shown = row;
+    fleet.left = leftIn(row);
     if (awaited !== null && (row.last?.at ?? "") !== awaited) awaited = null;
     const { last } = row;
     const found = last ? Object.entries(VERDICTS).filter(([verdict]) => last.found[verdict]).map(([verdict, [words]]) => `${last.found[verdict]} ${words}`) : [];
     fill(content,
       h("p", { class: "hint" }, row.state === "off"
         ? "This service was started without it. What is left of instances that are gone stays until somebody looks."
-        : `What instances and operations have left behind is looked for every ${duration(row.every_s)}, with at most ${row.requests_per_s} requests a second. `
+        : `What instances and operations have left behind is looked for every ${duration(row.every_s).replace(/ 0 \w+$/, "")}, with at most ${row.requests_per_s} requests a second. `
           + "What is ours and certainly left is cleaned; the rest is shown here."),
       facts([
         ["State", badge({ on: "on", paused: "paused", off: "off" }[row.state], { on: "good", paused: "busy", off: "idle" }[row.state])],
@@ -133,7 +135,7 @@ function keeper() {
         leak.kind, h("span", { class: "mono" }, leak.name),
         leak.node_uuid ? h("a", { href: `#/nodes/${leak.node_uuid}` }, leak.node || leak.node_uuid) : "",
         badge(...VERDICTS[leak.verdict]), [leak.reason, leak.advice ? h("p", { class: "soft" }, leak.advice) : null]])) : null,
-      row.state === "off" ? null : h("p", { class: "below buttons" },
+      row.state === "off" ? null : h("p", { class: "below" },
         row.state === "on" ? [act("Look now", "look"), act("Pause", "pause")] : act("Let it go on", "go on"),
         awaited === null ? null : h("span", { class: "soft", role: "status" }, "It looks …")));
     clearTimeout(timer);
