@@ -77,6 +77,7 @@ def test_a_call_of_novas_manager_survives_the_failure_of_one_request(
     failures = [wrong for blow in cells if (wrong := what_is_wrong(name, blow)) is not None]
     record_property("cells", len(cells))
     record_property("failed_cells", len(failures))
+    record_property("wrong", "\n".join(failures))
     assert not failures, "\n".join(failures)
 
 
@@ -88,6 +89,7 @@ def test_a_call_of_novas_manager_survives_two_faults(
     another = random.Random(f"{label}, another").choice(list(FAULTS))
     record_property("pairs", 1)
     verdict = tried(name, *drawn(f"{label}, twice", row, (name, another)))
+    record_property("wrong", verdict.wrong)
     assert not verdict.wrong, verdict.wrong
 
 

@@ -62,6 +62,7 @@ def test_an_operation_survives_the_failure_of_one_request(
         failures = [wrong for wrong in pool.map(partial(tried, name), cells) if wrong is not None]
     record_property("cells", len(cells))
     record_property("failed_cells", len(failures))
+    record_property("wrong", "\n".join(failures))
     assert not failures, "\n".join(failures)
 
 
@@ -71,6 +72,7 @@ def test_an_operation_survives_two_faults(label: str, row: Row, record_property:
     draw = draw_of(f"{label}, twice")
     record_property("pairs", 1)
     wrong = tried(name, drawn(draw, name, fault), drawn(draw, name, draw.choice(list(FAULTS))))
+    record_property("wrong", wrong or "")
     assert wrong is None, wrong
 
 
