@@ -571,16 +571,21 @@ class Bloomery:
     # Consoles and the rest
 
     def enable_console(self, node: str, *, force: bool = False) -> console.ConsoleAddress:
-        """The console runs; says where. One that runs already is left to its user, unless forced."""
-        return console.enable(self.services, self._node(node), _options(POWER_TIMEOUT_S), force=force)
+        """The console runs; says where. One that runs already is left to its user, unless forced.
+
+        Args:
+            node: its name or UUID, or that of the instance on it.
+            force: take it from whoever is on it.
+        """
+        return console.enable(self.services, self._machine(node), _options(POWER_TIMEOUT_S), force=force)
 
     def console(self, node: str) -> console.ConsoleAddress | None:
-        """Where the console is, if it runs."""
-        return console.address(self.services, self._node(node), _options(QUICK_TIMEOUT_S))
+        """Where the console of the node, or of the node of an instance, is, if it runs."""
+        return console.address(self.services, self._machine(node), _options(QUICK_TIMEOUT_S))
 
     def disable_console(self, node: str, *, force: bool = False) -> None:
-        """The console does not run. One that runs is left to its user, unless forced."""
-        console.disable(self.services, self._node(node), _options(POWER_TIMEOUT_S), force=force)
+        """The console of the node, or of an instance's node, does not run. One that runs is left to its user, unless forced."""
+        console.disable(self.services, self._machine(node), _options(POWER_TIMEOUT_S), force=force)
 
     def crash_dump(self, instance: str) -> None:
         """The machine has got a non-maskable interrupt, which makes its kernel write a dump, if it is set up to."""
@@ -648,6 +653,10 @@ class Bloomery:
 
     def _instance(self, name_or_uuid: str) -> Node:
         return instances.find(self._ironic(), name_or_uuid)
+
+    def _machine(self, name_or_uuid: str) -> Node:
+        """The node of that name or UUID, or the node of that instance; the former where there are both."""
+        return self._ironic().find_node(name_or_uuid) or self._instance(name_or_uuid)
 
     def _node(self, name_or_uuid: str) -> Node:
         return instances.find_node(self._ironic(), name_or_uuid)

@@ -170,6 +170,17 @@ def test_the_console_is_started_shown_and_stopped(cloud: Cloud) -> None:
     cloud.ok("console", "node-0", "--disable", "--force")
 
 
+def test_a_console_is_found_by_the_name_of_the_instance_too(cloud: Cloud) -> None:
+    cloud.deployed()
+    node = next(node["uuid"] for node in cloud.ironic.nodes() if node["instance_uuid"])
+    assert json.loads(cloud.ok("console", "web-1", "--url", "-f", "json"))["url"].startswith("tcp://")
+    assert cloud.ironic.node(node)["console_enabled"]
+    cloud.ok("console", "web-1", "--disable", "--force")
+    assert not cloud.ironic.node(node)["console_enabled"]
+    nobody = cloud.run("console", "web-2", "--url")
+    assert (nobody.code, "web-2" in nobody.err) == (3, True)
+
+
 def test_an_instance_of_somebody_elses_is_adopted_before_it_is_destroyed(cloud: Cloud) -> None:
     cloud.ironic.set(
         "node-0",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from nova import exception, objects
 from nova.compute import task_states
+from oslo_db.exception import DBConnectionError
+from sqlalchemy.exc import OperationalError
 
 from doors_nova.nova_world import NovaWorld
 
@@ -59,3 +61,26 @@ def test_progress_is_shown_and_a_deleted_server_stops_its_deploy(
     with pytest.raises(exception.InstanceDeployFailure, match="cancelled"):
         world.spawn(other, network_info)
     assert world.ironic.wait_for(world.node, "available", "cleaning")["provision_state"] != "active"
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [DBConnectionError("the database is away"), OperationalError("UPDATE instances", {}, Exception("locked"))],
+    ids=["of oslo.db", "of SQLAlchemy"],
+)
+def test_a_server_is_built_although_its_progress_cannot_be_written(
+    world: NovaWorld, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    asked = []
+
+    def away(instance: objects.Instance, *_: object, **__: object) -> None:
+        asked.append(instance.uuid)
+        raise problem
+
+    monkeypatch.setattr("bloomery.doors.nova.following.LOOK_EVERY_S", 0.0)
+    instance, network_info = world.instance(), world.network_info()
+    with monkeypatch.context() as within:
+        within.setattr(objects.Instance, "refresh", away)
+        world.spawn(instance, network_info)
+    assert asked
+    assert world.ironic.wait_for(world.node, "active")["instance_uuid"] == instance.uuid

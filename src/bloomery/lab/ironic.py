@@ -224,6 +224,8 @@ def _suit_virtual_machines(settings: dict[str, dict[str, object]], folder: Path,
     # its own the agent would have to hold all of it in memory.
     settings["DEFAULT"] |= {"force_raw_images": True}
     settings["agent"] |= {"image_download_source": "local"}
+    # Ironic 39 keeps the agent from running what a partition image brings along, and with it from taking over its boot loader.
+    settings["agent"] |= {"enable_bios_bootloader_install": True}
     settings["agent"] |= {"post_deploy_get_power_state_retries": 60, "post_deploy_get_power_state_retry_interval": 2}
     settings["deploy"] |= {
         "external_callback_url": f"http://{HOST_ADDRESS}:{port}",

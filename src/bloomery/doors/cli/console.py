@@ -21,7 +21,7 @@ app = typer.Typer()
 @app.command()
 def console(
     ctx: typer.Context,
-    node: o.NodeArgument,
+    node: o.MachineArgument,
     force: Annotated[
         bool,
         typer.Option(

@@ -23,6 +23,10 @@ NodeArgument = Annotated[
     str, typer.Argument(metavar="NODE", help="Name or UUID of the node.", show_default=False)
 ]  # fmt: skip
 
+MachineArgument = Annotated[
+    str, typer.Argument(metavar="NODE", help="Name or UUID of the node, or of the instance on it.", show_default=False)
+]
+
 LongTimeoutOption = Annotated[
     float, typer.Option("--timeout", help="Seconds that it may take; undoing comes on top.", min=1)
 ]

@@ -9,6 +9,7 @@ import oslo_messaging
 from nova import exception
 from nova.compute import task_states, vm_states
 from oslo_db.exception import DBError
+from sqlalchemy.exc import SQLAlchemyError
 
 from bloomery.deadline import Cancellation
 from bloomery.doors.nova.config import CONF, options
@@ -61,7 +62,7 @@ class Follower:
                 self.instance.save()
         except exception.InstanceNotFound:
             self.cancellation.cancel()
-        except (exception.NovaException, oslo_messaging.MessagingException, DBError) as problem:
+        except (exception.NovaException, oslo_messaging.MessagingException, DBError, SQLAlchemyError) as problem:
             # Nova's database or bus is away for a while: the deploy is none of its business.
             log.info("could not look at server %s: %s", self.instance.uuid, problem)
 

@@ -232,7 +232,12 @@ def _bootstrap(run: _Runner, packages: Sequence[str], recipe: Path, *, out: Path
     out.mkdir()
     # As root it mounts what the machine has (/dev/shm, /proc) into its tree. In namespaces of their own these mounts, and all its
     # processes, end with it, however it ends: nobody who then clears the tree away reaches through it.
-    apart = ("unshare", "--mount", "--pid", "--fork", "--kill-child") if os.geteuid() == 0 else ()
+    # The tree stands in the draft, too; for an ordinary user it is made under another user's number, who may not go there.
+    apart = (
+        ("env", f"TMPDIR={out.parent}", "unshare", "--mount", "--pid", "--fork", "--kill-child")
+        if os.geteuid() == 0
+        else ()
+    )
     run(
         *apart,
         *("mmdebstrap", "--variant=minbase", "--format=null", f"--include={','.join(packages)}"),
