@@ -15,7 +15,7 @@ from keystoneauth1.session import Session
 
 from bloomery.checkup import Check, checkup
 from bloomery.deadline import USUAL, Cancellation, Deadline, Patience
-from bloomery.errors import BloomeryError, InvalidRequest, ServiceUnavailable
+from bloomery.errors import BloomeryError, InstanceNotFound, InvalidRequest, NodeNotFound, ServiceUnavailable
 from bloomery.fleet import Fleet, Wanted, why_not
 from bloomery.glance import Glance, GlanceImage
 from bloomery.ironic import Features, Ironic, Node, Port, PortGroup, Validation, VolumeTarget
@@ -656,7 +656,13 @@ class Bloomery:
 
     def _machine(self, name_or_uuid: str) -> Node:
         """The node of that name or UUID, or the node of that instance; the former where there are both."""
-        return self._ironic().find_node(name_or_uuid) or self._instance(name_or_uuid)
+        node = self._ironic().find_node(name_or_uuid)
+        if node is not None:
+            return node
+        try:
+            return self._instance(name_or_uuid)
+        except InstanceNotFound as problem:
+            raise NodeNotFound(f"there is no node {name_or_uuid!r}, and no instance") from problem
 
     def _node(self, name_or_uuid: str) -> Node:
         return instances.find_node(self._ironic(), name_or_uuid)

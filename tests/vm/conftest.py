@@ -15,7 +15,7 @@ from vm.machines import Machines
 @pytest.fixture(scope="session")
 def vm_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Lab]:
     if "BLOOMERY_VM_LAB" in os.environ:
-        # One that is up already: to run one test after another without waiting for it each time.
+        # One that is up already, with a user whom its instances know: to run some of the tests again without the others.
         it = lab.status(Path(os.environ["BLOOMERY_VM_LAB"])).lab
         assert it is not None
         yield it
@@ -27,6 +27,7 @@ def vm_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[lab.Lab]:
 
 @pytest.fixture(scope="session")
 def machines(vm_lab: lab.Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
-    it = Machines(vm_lab, Path(tmp_path_factory.mktemp("user")))
+    folder = vm_lab.state / "user" if "BLOOMERY_VM_LAB" in os.environ else tmp_path_factory.mktemp("user")
+    it = Machines(vm_lab, folder)
     yield it
     it.close()

@@ -40,7 +40,9 @@ class Machines:
             "OS_CLOUD": it.cloud,
             "HOME": str(folder),
         }
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
+        folder.mkdir(exist_ok=True)
+        if not (folder / "key").exists():
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
         (folder / "user-data").write_text(
             "#cloud-config\n"
             "runcmd: [[sh, -c, 'mkdir -p /var/lib/lab && echo ran >/var/lib/lab/user-data']]\n"

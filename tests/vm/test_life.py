@@ -74,7 +74,7 @@ def test_an_interrupt_is_logged_by_the_kernel(machines: Machines) -> None:
 
 def test_a_soft_reboot_presses_the_power_button(machines: Machines) -> None:
     before = boot_id(machines.login(NODE))
-    machines.run("reboot", NAME, "--soft", "--timeout", str(BOOT_S))
+    machines.run("reboot", NAME, "--soft", "600", "--timeout", str(BOOT_S))
     login = machines.login(NODE)
     assert boot_id(login) != before
     assert "Power key pressed" in login.run("sudo journalctl -b -1 -u systemd-logind -o cat")

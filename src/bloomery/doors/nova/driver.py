@@ -196,14 +196,12 @@ class IronicDriver(virt_driver.ComputeDriver):
         self.nodes.saw(node)
 
     def prepare_networks_before_block_device_mapping(self, instance: Any, network_info: Any) -> None:
-        """The instance's VIFs are plugged."""
-        # A part of the deploy: where many servers are built at once, their VIFs wait for each other.
-        how = options(CONF.bloomery.deploy_timeout)
+        """The instance's VIFs are plugged, within the time of a deploy: where many are built at once they wait for each other."""
         with nova_errors(exception.VirtualInterfacePlugException), self._changing(instance):
             claimed = self._claimed(instance)
             on = self._nics_by_tag(claimed, tags.tags_of(instance)) if network_info else {}
             wanted = request.plug_request(instance, network_info, on)
-            node = deploy.plug(self.services, claimed, wanted, how)
+            node = deploy.plug(self.services, claimed, wanted, options(CONF.bloomery.deploy_timeout))
         self.nodes.saw(node)
 
     def clean_networks_preparation(self, instance: Any, network_info: Any) -> None:
