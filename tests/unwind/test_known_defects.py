@@ -157,6 +157,15 @@ def test_a_rebuild_with_another_image_keeps_nothing_of_the_old_one(world: World)
     assert not {"kernel", "ramdisk"} & info.keys()
 
 
+@pytest.mark.parametrize("image", [None, Image.named("http://images.example.org/b.raw", checksum="b" * 64)])
+def test_a_rebuild_does_not_tell_ironic_what_it_made_of_the_former_image(world: World, image: Image | None) -> None:
+    deployed(world)
+    info = world.ironic.node(world.node)["instance_info"]
+    world.ironic.set(world.node, instance_info={**info, "image_disk_format": "raw"})
+    world.api().rebuild("web-1", RebuildRequest(image=image), timeout_s=60)
+    assert "image_disk_format" not in world.ironic.node(world.node)["instance_info"]
+
+
 def test_a_power_action_that_failed_is_not_reported_as_done(world: World) -> None:
     deployed(world)
     world.ironic.unplug_bmc(world.node)

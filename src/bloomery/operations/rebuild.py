@@ -22,7 +22,7 @@ FROM = (Provision.ACTIVE, Provision.ERROR, Provision.DEPLOY_FAIL)
 """The states from which Ironic rebuilds."""
 OF_THE_IMAGE = (
     "image_source", "image_os_hash_algo", "image_os_hash_value", "image_checksum", "image_type", "kernel", "ramdisk",
-    "boot_iso", "deploy_interface", "preserve_ephemeral",
+    "boot_iso", "deploy_interface", "preserve_ephemeral", "image_disk_format",
 )  # fmt: skip
 """What `instance_info` says of the image: all of it goes when another comes."""
 OF_THE_REQUEST = ("root_gb", "swap_mb", "ephemeral_gb", "ephemeral_format", "traits", "capabilities", "root_device")
@@ -121,6 +121,8 @@ def write_instance_info(run: RebuildRun) -> None:
         if run.image.leaves_disks:
             after["deploy_interface"] = "ramdisk"
     if described is None:
+        # Ironic has noted what it made of the image for the agent, and would take it for what the image is.
+        after.pop("image_disk_format", None)
         after.pop("preserve_ephemeral", None)
         if run.request.preserve_ephemeral:
             after["preserve_ephemeral"] = True
