@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +296,8 @@ def test_every_long_operation_can_be_rehearsed(cloud: Cloud, command: tuple[str,
 
 
 def test_progress_is_a_line_for_each_change_and_none_is_repeated(cloud: Cloud) -> None:
+    # Long enough to be seen by a command that has to share its machine.
+    cloud.ironic.timings = replace(cloud.ironic.timings, deploy_s=3.0)
     result = cloud.run("deploy", "web-1", *IMAGE, *SMALL)
     lines = [line.split("s  ", 1)[1] for line in result.err.splitlines() if "s  web-1: " in line]
     assert lines[0] == "web-1: find node"
