@@ -26,8 +26,9 @@ class Deed:
         do: does it, and returns when it is done.
         is_done: whether it has been done, and nothing is left to do.
         was_not: whether all is as it was before.
-        again: whether half of it may be left for its user to ask again, because it is no claim on anything.
         words: the command line for it, but for the global options.
+        again: whether half of it may be left for its user to ask again, because it is no claim on anything.
+        is_as_told: whether what success promises is so, before a background pass has done the rest.
     """
 
     prepare: Callable[[Bloomery, Site, LabNode], object]
@@ -36,6 +37,11 @@ class Deed:
     was_not: Callable[[Site, LabNode], bool]
     words: Callable[[Site, LabNode], Sequence[str]]
     again: bool = False
+    is_as_told: Callable[[Site, LabNode], bool] | None = None
+
+    def is_true(self, site: Site, node: LabNode) -> bool:
+        """Whether the node is as somebody may expect who was told that it has been done."""
+        return (self.is_as_told or self.is_done)(site, node)
 
 
 def name_of(node: LabNode) -> str:
@@ -131,10 +137,17 @@ def _is_in_rescue(site: Site, node: LabNode) -> bool:
 def is_free(site: Site, node: LabNode) -> bool:
     """Whether nothing of an instance is left; Ironic may be cleaning the node, or may have failed to."""
     row = site.row(node.name)
+    return is_let_go(site, node) and (row["provision_state"] != "available" or row["extra"] == {})
+
+
+def is_let_go(site: Site, node: LabNode) -> bool:
+    """Whether nothing of an instance is left but our mark, which stays where Ironic begins to clean: it takes no change then."""
+    row = site.row(node.name)
     return (
         row["instance_uuid"] is None
         and row["provision_state"] in ("available", "cleaning", "clean wait", "clean failed")
-        and (row["provision_state"] != "available" or (row["instance_info"], row["extra"]) == ({}, {}))
+        and (row["provision_state"] != "available" or row["instance_info"] == {})
+        and set(row["extra"]) <= {"bloomery"}
         and not [port for port in site.ports(name=f"{name_of(node)}-0") if port["device_id"]]
     )
 
@@ -173,7 +186,7 @@ DEEDS: Mapping[str, Deed] = MappingProxyType(
         ),
         "destroy": Deed(
             _deploy, lambda api, _site, node: api.destroy(name_of(node), timeout_s=TIMEOUT_S), is_free, _has_vifs(1),
-            _words("destroy", "NODE"),
+            _words("destroy", "NODE"), is_as_told=is_let_go,
         ),
         "rebuild": Deed(
             _deploy, _rebuild, _runs_other, _runs, _with_image(OTHER_IMAGE, "rebuild", "NAME"), again=True
