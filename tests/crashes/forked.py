@@ -24,7 +24,7 @@ import requests
 
 from bloomery import Bloomery, BloomeryError, Patience
 from bloomery.testing import IronicSimulator, NeutronSimulator
-from unwind.matrix import PATIENCE, Tokens
+from unwind.matrix import CALM, Tokens
 from unwind.scenarios import SCENARIOS, World
 
 RECOVER = "recover"
@@ -113,7 +113,7 @@ def _child(job: Job, pipe: int) -> NoReturn:
     """The process ends when the job does; what became of it is in the pipe."""
     outcome = Outcome(was_killed=False)
     try:
-        carry_out(job, PATIENCE)
+        carry_out(job, CALM)
     except BloomeryError as problem:
         outcome = Outcome(was_killed=False, problem=repr(problem))
     except BaseException:  # noqa: BLE001  whatever it is, the test is to show it

@@ -20,7 +20,7 @@ from bloomery.rest.failures import RequestFailure
 from bloomery.testing import Fault, FaultKind, FaultProxy, FaultRule
 from crashes.identity import Identity
 from crashes.killed import drawn_write
-from unwind.matrix import PATIENCE, Struck, clean_run, prepared, second_effect
+from unwind.matrix import CALM, Struck, clean_run, prepared, second_effect
 from unwind.scenarios import SCENARIOS
 from unwind.test_unwind import LEAVES_NO_TRACE
 
@@ -44,7 +44,7 @@ def through(struck: Struck, *, identity: Identity | None = None, host: str = "12
             proxy.on_request = identity.refusal
     urls = {name: proxy.url.replace("127.0.0.1", host) for name, proxy in struck.proxies.items()}
     endpoints = {"baremetal": urls["Ironic"], "network": urls["Neutron"]}
-    return struck.world.api(endpoints=endpoints, auth=auth, patience=PATIENCE)
+    return struck.world.api(endpoints=endpoints, auth=auth, patience=CALM)
 
 
 def assert_finished(struck: Struck, name: str) -> None:

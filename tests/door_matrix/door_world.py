@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import nova.conf
@@ -24,11 +24,10 @@ from bloomery.operations.run import NOVA, Services
 from bloomery.testing import FaultProxy, IronicSimulator, NeutronSimulator
 from bloomery.watch import Watch
 from doors_nova.nova_world import HOST, NovaWorld
-from unwind.matrix import REQUEST_S, Tokens
+from unwind.matrix import CALM, Tokens
 from unwind.scenarios import FAST
 
 CONF = nova.conf.CONF
-PATIENCE = Patience(request_s=REQUEST_S, before_change_s=15.0, after_change_s=15.0, first_pause_s=0.02)
 ENOUGH_S = 40
 """What any operation of ours may take here."""
 
@@ -150,6 +149,7 @@ class DoorWorld(NovaWorld):
     proxy: FaultProxy | None = None
     candidate: Candidate | None = None
     noted: Noted = field(default_factory=Noted)
+    patience: Patience = CALM
     session: Session = field(default_factory=lambda: Session(auth=Tokens()))
 
     @property
@@ -165,11 +165,12 @@ class DoorWorld(NovaWorld):
 
     def services(self) -> Services:
         """What a compute service with our driver has after its start."""
+        patience = replace(self.patience, before_change_s=self.patience.after_change_s)
         found = connect(
-            session=self.session, endpoints={"baremetal": self.through}, patience=PATIENCE, timeout_s=15.0
+            session=self.session, endpoints={"baremetal": self.through}, patience=patience, timeout_s=15.0
         ).services
         quick = Watch(found.ironic, shortest_s=0.004, longest_s=0.02)
-        return Services(ironic=found.ironic, watch=quick, patience=PATIENCE, host=HOST, manager=NOVA)
+        return Services(ironic=found.ironic, watch=quick, patience=patience, host=HOST, manager=NOVA)
 
     def restarted(self) -> Any:
         """The driver of a compute service that has just started; it has asked nothing yet."""
@@ -239,7 +240,7 @@ def settings_of(candidate: Candidate) -> Iterator[None]:
 
 
 @contextmanager
-def a_door_world(candidate: Candidate) -> Iterator[tuple[DoorWorld, FaultProxy]]:
+def a_door_world(candidate: Candidate, patience: Patience = CALM) -> Iterator[tuple[DoorWorld, FaultProxy]]:
     """A world with one free node, and the proxy between its compute service and Ironic."""
     with (
         settings_of(candidate),
@@ -257,4 +258,4 @@ def a_door_world(candidate: Candidate) -> Iterator[tuple[DoorWorld, FaultProxy]]
             storage_interface="external",
             console_interface="ipmitool-socat",
         )
-        yield DoorWorld(ironic, neutron, node, private, proxy=proxy, candidate=candidate), proxy
+        yield DoorWorld(ironic, neutron, node, private, proxy=proxy, candidate=candidate, patience=patience), proxy

@@ -16,11 +16,23 @@ from keystoneauth1.session import Session
 from nova import exception, objects
 from nova.compute import power_state
 
+from bloomery.deadline import Patience
 from bloomery.testing import FaultProxy
 from door_matrix.calls import CALLS, Server
 from door_matrix.door_world import OURS, Candidate, DoorWorld, a_door_world
 from doors_nova import nova_world
-from unwind.matrix import FAULTS, LATE, SLOWER, SURVIVED, Effects, difference, effects_of, second_effect
+from unwind.matrix import (
+    CALM,
+    FAULTS,
+    LATE,
+    SLOWER,
+    SURVIVED,
+    Effects,
+    difference,
+    effects_of,
+    patience_with,
+    second_effect,
+)
 
 LIMIT_S = 60.0
 """Whoever has not come back by then waits for ever."""
@@ -262,7 +274,12 @@ kept_worlds: dict[tuple[str, str], Kept] = {}
 
 @contextmanager
 def prepared(
-    name: str, candidate: Candidate, session: Session | None = None, *, anew: bool = False
+    name: str,
+    candidate: Candidate,
+    session: Session | None = None,
+    *,
+    anew: bool = False,
+    patience: Patience = CALM,
 ) -> Iterator[Struck]:
     """A world in which the call makes sense; with that session between driver and proxy, if one is given.
 
@@ -275,7 +292,7 @@ def prepared(
         nova_world.empty_database()
     else:
         nova_world.restore_database(kept.database)
-    with a_door_world(candidate) as (world, proxy):
+    with a_door_world(candidate, patience) as (world, proxy):
         world.session = session or world.session
         struck = Struck(candidate, name, world, proxy)
         if kept is None:
@@ -334,7 +351,7 @@ def tried(name: str, *all_blows: Blow, candidate: Candidate = OURS, limit_s: flo
     before nor as wanted, the user does what users do then, and another pass follows.
     """
     clean = clean_run(name, candidate)
-    with prepared(name, candidate) as struck:
+    with prepared(name, candidate, patience=patience_with(all_blows)) as struck:
         if any(blow.fault == LATE for blow in all_blows):
             struck.world.ironic.timings = SLOWER
         struck.proxy.arm(*(FAULTS[blow.fault](blow.nth) for blow in all_blows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,8 +19,11 @@ from unwind.scenarios import FAST, SCENARIOS, World, a_world
 from unwind.test_unwind import ASKED_AGAIN, LEAVES_NO_TRACE, comparable, settle
 
 REQUEST_S = 0.4
-"""What one request may take in these tests."""
-PATIENCE = Patience(request_s=REQUEST_S, before_change_s=3.0, after_change_s=15.0, first_pause_s=0.02)
+"""What one request may take where the fault is that it takes longer."""
+CALM = Patience(request_s=60.0, before_change_s=3.0, after_change_s=15.0, first_pause_s=0.02)
+"""Where it is another fault. A machine that is busy with other things takes its time: nothing that it delays is given up, and
+sent again while it may still be carried out, as a failing deploy of some milliseconds would be."""
+HASTE = replace(CALM, request_s=REQUEST_S)
 LATE_S = REQUEST_S + 0.1
 LATE = "deed too late"
 """The request is carried out when its client has given it up, and has perhaps sent another."""
@@ -67,6 +70,8 @@ FAULTS: dict[str, Strikes] = {
 }
 """By name; each, for a number, is the rule that strikes the request of that number."""
 
+TAKE_LONG = {LATE, "reply too late", "silence", "slow"}
+"""The faults that a client is to lose its patience over."""
 LOCK = "locked for a while"
 SURVIVED = {LOCK, "409", "429", "500", "502", "503", "reset before", "refused for a while", "token expires"}
 """Faults that an operation has to survive: nobody is to hear of them. Others may be told, if nothing is left behind."""
@@ -141,12 +146,18 @@ class CleanRun:
     writes: dict[str, list[int]]
 
 
+def patience_with(blows: Iterable[Any]) -> Patience:
+    """What suits a client that these blows strike, each of which has a `fault`."""
+    return HASTE if any(blow.fault in TAKE_LONG for blow in blows) else CALM
+
+
 class Struck:
     """A world whose services are reached through proxies."""
 
-    def __init__(self, world: World, proxies: dict[str, FaultProxy]) -> None:
+    def __init__(self, world: World, proxies: dict[str, FaultProxy], patience: Patience) -> None:
         self.world = world
         self.proxies = proxies
+        self.patience = patience
         self._before = effects_of(world.ironic, world.node)
 
     def call(self, name: str) -> None:
@@ -154,7 +165,7 @@ class Struck:
         api = self.world.api(
             endpoints={"baremetal": self.proxies["Ironic"].url, "network": self.proxies["Neutron"].url},
             auth=Tokens(),
-            patience=PATIENCE,
+            patience=self.patience,
         )
         SCENARIOS[name].call(api, self.world)
 
@@ -176,12 +187,12 @@ class Struck:
 
 
 @contextmanager
-def prepared(name: str) -> Iterator[Struck]:
-    """A world in which the operation makes sense, with a proxy before each service."""
+def prepared(name: str, patience: Patience = CALM) -> Iterator[Struck]:
+    """A world in which the operation makes sense, with a proxy before each service, and clients of that patience."""
     with a_world() as world:
         SCENARIOS[name].prepare(world)
         with FaultProxy(world.ironic.url) as ironic, FaultProxy(world.neutron.url) as neutron:
-            yield Struck(world, {"Ironic": ironic, "Neutron": neutron})
+            yield Struck(world, {"Ironic": ironic, "Neutron": neutron}, patience)
 
 
 @functools.cache
@@ -225,7 +236,7 @@ def tried(name: str, *all_blows: Blow) -> str | None:
     may follow.
     """
     clean = clean_run(name)
-    with prepared(name) as struck:
+    with prepared(name, patience_with(all_blows)) as struck:
         if any(blow.fault == LATE for blow in all_blows):
             struck.world.ironic.timings = SLOWER
         for service, proxy in struck.proxies.items():
