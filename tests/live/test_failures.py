@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -176,3 +177,41 @@ def test_four_deploys_at_once_share_three_nodes_without_stepping_on_each_other(s
     assert {row["uuid"] for row in site.ironic.call("GET", "allocations")["allocations"]} == {
         row["uuid"] for row in running.values()
     }
+
+
+@pytest.fixture
+def by_virtual_media(site: Site) -> Iterator[str]:
+    """A node that boots its agent over virtual media, for as long as the test takes."""
+    node, iso = site.lab.node("node-1"), site.lab.images["agent-iso"].url
+    site.await_quiet(node.name)
+    isos = {f"/driver_info/{use}_iso": iso for use in ("deploy", "rescue")}
+    way = [{"op": "replace", "path": "/boot_interface", "value": "redfish-virtual-media"}]
+    site.ironic.call(
+        "PATCH", f"nodes/{node.uuid}", way + [{"op": "add", "path": path, "value": url} for path, url in isos.items()]
+    )
+    yield node.name
+    site.clear()
+    site.await_quiet(node.name)
+    before = [{"op": "replace", "path": "/boot_interface", "value": node.boot_interface}]
+    added = ("/driver_info/fast_track", *isos)
+    present = site.ironic.node(node)["driver_info"]
+    before += [{"op": "remove", "path": path} for path in added if path.removeprefix("/driver_info/") in present]
+    site.ironic.call("PATCH", f"nodes/{node.uuid}", before)
+
+
+def test_a_rescue_that_ironic_switches_off_fails_and_one_that_it_leaves_on_does_not(
+    site: Site, by_virtual_media: str
+) -> None:
+    name, node = by_virtual_media, site.lab.node(by_virtual_media)
+    site.run("deploy", "web-1", "--node", name, *site.image_options(), "--network", "private")
+    answer = site.run("rescue", "web-1", exit_code=7)
+    assert "has switched it off" in answer.err
+    assert "fast_track" in answer.err
+    assert (site.row(name)["provision_state"], site.machine(name)["running"]) == ("active", "disk")
+
+    patch = [{"op": "add", "path": "/driver_info/fast_track", "value": True}]
+    site.ironic.call("PATCH", f"nodes/{node.uuid}", patch)
+    site.run("rescue", "web-1")
+    assert (site.bmc_power(name), site.machine(name)["running"]) == ("On", "rescue")
+    site.run("unrescue", "web-1")
+    assert site.machine(name)["running"] == "disk"

@@ -17,6 +17,7 @@ from bloomery.errors import (
     NotFound,
     NotSupported,
     PowerFailed,
+    RescueFailed,
     RollbackIncomplete,
 )
 from bloomery.testing import Fault, FaultKind, RecordedRequest
@@ -273,3 +274,31 @@ def test_a_node_that_ironic_failed_to_tear_down_is_torn_down_by_recover_and_not_
     assert [problem for _, problem in world.api().recover(older_than_s=0, timeout_s=60)] == [None]
     assert asked == ["deleted"]
     assert world.ironic.vifs(world.node) == []
+
+
+def test_a_rescue_whose_machine_is_switched_off_has_failed_and_its_own_system_runs_again(world: World) -> None:
+    deployed(world)
+    told: list[Progress] = []
+
+    def switch_off(progress: Progress) -> None:
+        # As Ironic does, before it says that a node is rescued whose ramdisk came by virtual media.
+        told.append(progress)
+        if progress.state == "rescue wait" and not progress.undoing:
+            world.ironic.bmc(world.node).power = "power off"
+            world.ironic.set(world.node, power_state="power off")
+
+    world.ironic.timings = replace(FAST, agent_s=0.1)
+    with pytest.raises(RescueFailed, match="switched it off"):
+        world.api().rescue("web-1", timeout_s=60, on_progress=switch_off)
+    node = world.ironic.node(world.node)
+    assert (node["provision_state"], node["power_state"]) == ("active", "power on")
+    assert {progress.step for progress in told if progress.undoing} == {"request rescue"}
+
+
+def test_a_machine_that_was_off_may_be_rescued_without_power(world: World) -> None:
+    deployed(world)
+    world.api().power_off("web-1")
+    world.ironic.set(world.node, rescue_interface="fake")
+    world.api().rescue("web-1", timeout_s=60)
+    node = world.ironic.node(world.node)
+    assert (node["provision_state"], node["power_state"]) == ("rescue", "power off")

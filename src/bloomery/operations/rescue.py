@@ -10,7 +10,7 @@ from bloomery.errors import InvalidRequest, NodeUnavailable, RescueFailed
 from bloomery.ironic import Node
 from bloomery.operations.run import Options, Run, Services, carry_out, unless_deleted
 from bloomery.secret import Secret
-from bloomery.states import WHILE_RESCUING, WHILE_SETTLING, WHILE_UNRESCUING, Meaning, Provision
+from bloomery.states import WHILE_RESCUING, WHILE_SETTLING, WHILE_UNRESCUING, Meaning, Power, Provision
 
 RESCUABLE = (Provision.ACTIVE, Provision.RESCUE_FAIL, Provision.UNRESCUE_FAIL, Provision.SERVICE_FAIL)
 UNRESCUABLE = (Provision.RESCUE, Provision.RESCUE_FAIL, Provision.UNRESCUE_FAIL)
@@ -19,9 +19,19 @@ UNRESCUABLE = (Provision.RESCUE, Provision.RESCUE_FAIL, Provision.UNRESCUE_FAIL)
 
 
 class RescueRun(Run):
-    """A rescue under way."""
+    """A rescue under way.
+
+    Attributes:
+        password: what opens the rescue ramdisk.
+        was_on: whether the machine had power at any look.
+    """
 
     password: Secret[str]
+    was_on: bool = False
+
+    def on_look(self, node: Node) -> None:
+        self.was_on |= node.is_on
+        super().on_look(node)
 
 
 class UnrescueRun(Run):
@@ -38,7 +48,7 @@ def rescue(services: Services, node: Node, password: Secret[str], options: Optio
 
     Raises:
         NodeUnavailable: the node is in no state to be rescued.
-        RescueFailed: it did not come up; the node was asked to go back to its own system.
+        RescueFailed: it did not come up, or was switched off as soon as it had; the node was asked to go back to its own system.
     """
     if not password.reveal():
         raise InvalidRequest("the rescue password is empty", advice="Give one, or none and have one made")
@@ -102,8 +112,23 @@ def request_rescue(run: RescueRun) -> None:
 
 
 def await_rescue(run: RescueRun) -> None:
-    """The node is in rescue mode."""
+    """The node is in rescue mode, and its machine has power.
+
+    Where the ramdisk came by virtual media, Ironic switches the machine off to take the medium out, and says that it is
+    rescued all the same.
+
+    Source: Ironic 39.0.0, `RedfishVirtualMediaBoot.clean_up_ramdisk`, called by `AgentRescue.clean_up`.
+    """
+    run.was_on |= run.node.is_on
     run.wait_for(WHILE_RESCUING, "rescuing", RescueFailed)
+    # Ironic's fake hardware is rescued without power.
+    if run.was_on and run.node.power_state == Power.OFF:
+        raise RescueFailed(
+            f"Ironic says that node {run.node.label} is rescued, but has switched it off",
+            reason="the rescue system is gone; Ironic does so where its ramdisk was booted by virtual media",
+            advice="Let the node boot it another way (`boot_interface`), or set `fast_track` in its `driver_info`",
+            node_uuid=run.node.uuid,
+        )
 
 
 @unless_deleted
