@@ -139,6 +139,50 @@ def test_a_destroy_that_was_killed_is_finished(tmp_path: Path) -> None:
         assert neutron.ports() == []
 
 
+def test_a_machine_that_was_shut_down_for_a_reboot_is_powered_on_by_the_next_process(tmp_path: Path) -> None:
+    with cloud() as (ironic, neutron):
+        with process(ironic, neutron, tmp_path) as (caller, service):
+            caller.deployed()
+
+            def kill_before_it_is_on(request: RecordedRequest) -> Fault | None:
+                if request.path.endswith("/states/power") and request.body == {"target": "power on"}:
+                    service.kill()
+                    return Fault(FaultKind.RESET)
+                return None
+
+            ironic.on_request = kill_before_it_is_on
+            operation = caller.begun("POST", "/v1/instances/web-1/power", {"target": "reboot", "soft_s": 5})
+            service.wait()
+        ironic.on_request = None
+        with process(ironic, neutron, tmp_path) as (caller, _):
+            ended = caller.ended(operation)
+            assert ended["state"] == "succeeded", ended
+            assert caller.get("/v1/instances/web-1")["power_state"] == "power on"
+
+
+def test_whether_a_killed_reboot_was_carried_out_is_not_guessed(tmp_path: Path) -> None:
+    with cloud() as (ironic, neutron):
+        with process(ironic, neutron, tmp_path) as (caller, service):
+            caller.deployed()
+            node = caller.get("/v1/instances/web-1")["node_uuid"]
+
+            def kill_before_the_reboot(request: RecordedRequest) -> Fault | None:
+                if request.path.endswith("/states/power"):
+                    service.kill()
+                    return Fault(FaultKind.RESET)
+                return None
+
+            ironic.on_request = kill_before_the_reboot
+            before = list(ironic.bmc(node).power_changes)
+            operation = caller.begun("POST", "/v1/instances/web-1/power", {"target": "reboot"})
+            service.wait()
+        ironic.on_request = None
+        with process(ironic, neutron, tmp_path) as (caller, _):
+            ended = caller.ended(operation)
+            assert (ended["state"], ended["problem"]["title"]) == ("failed", "BrokenOff")
+        assert ironic.bmc(node).power_changes == before
+
+
 def test_what_had_not_begun_is_begun_unless_its_secrets_are_gone(tmp_path: Path) -> None:
     with cloud() as (ironic, neutron):
         ironic.timings = Timings(agent_s=3.0)

@@ -242,6 +242,7 @@ SCENARIOS: dict[str, Scenario] = {
     "power": Scenario(deployed, lambda api, _world: api.power_off("web-1", soft_s=1, timeout_s=60), goes_back=False),
     "power on": Scenario(deployed_off, lambda api, _world: api.power_on("web-1", timeout_s=60), goes_back=False),
     "power by reboot": Scenario(deployed, lambda api, _world: api.reboot("web-1", timeout_s=60), goes_back=False),
+    "power by soft reboot": Scenario(deployed, lambda api, _world: api.reboot("web-1", soft_s=1, timeout_s=60)),
     "attach interface": Scenario(
         deployed, lambda api, _world: api.attach_interface("web-1", Nic(network="private", security_groups=("web",)))
     ),

@@ -9,13 +9,14 @@ from uuid import uuid4
 import pytest
 
 from bloomery import BloomeryError, Guest, Image, Nic, Progress, RebuildRequest, Secret, Volume
-from bloomery.deadline import Deadline
+from bloomery.deadline import Cancellation, Deadline
 from bloomery.errors import (
     Conflict,
     NetworkNotFound,
     NodeUnavailable,
     NotFound,
     NotSupported,
+    OperationCancelled,
     PowerFailed,
     RescueFailed,
     RollbackIncomplete,
@@ -131,6 +132,46 @@ def test_ironic_is_told_how_long_a_soft_power_off_may_take(world: World) -> None
     world.api().power_off("web-1", soft_s=7, timeout_s=60)
     asked = [sent.body for sent in world.ironic.requests if sent.path.endswith("/states/power")]
     assert {"target": "soft power off", "timeout": 7} in asked
+
+
+def test_a_soft_reboot_is_done_when_the_machine_has_been_off(world: World) -> None:
+    deployed(world)
+    before = list(world.ironic.bmc(world.node).power_changes)
+    world.api().reboot("web-1", soft_s=7, timeout_s=60)
+    assert world.ironic.bmc(world.node).power_changes == [*before, "soft power off", "power on"]
+    assert world.ironic.node(world.node)["power_state"] == "power on"
+
+
+def test_a_machine_whose_system_does_not_shut_down_is_reset(world: World) -> None:
+    deployed(world)
+    world.ironic.fail_next(world.node, "power", "the system does not listen")
+    before = list(world.ironic.bmc(world.node).power_changes)
+    world.api().reboot("web-1", soft_s=7, timeout_s=60)
+    assert world.ironic.bmc(world.node).power_changes == [*before, "rebooting"]
+
+
+def test_a_soft_reboot_of_a_machine_that_is_off_shuts_nothing_down(world: World) -> None:
+    deployed(world)
+    world.api().power_off("web-1", timeout_s=60)
+    before = list(world.ironic.bmc(world.node).power_changes)
+    world.api().reboot("web-1", soft_s=7, timeout_s=60)
+    assert world.ironic.bmc(world.node).power_changes == [*before, "rebooting"]
+
+
+def test_a_soft_reboot_that_is_cancelled_while_the_machine_is_down_powers_it_on(world: World) -> None:
+    deployed(world)
+    cancellation = Cancellation()
+
+    def cancel_once_it_is_off(progress: Progress) -> None:
+        if progress.step == "change power":
+            cancellation.cancel()
+
+    with pytest.raises(OperationCancelled):
+        world.api().reboot(
+            "web-1", soft_s=7, timeout_s=60, cancellation=cancellation, on_progress=cancel_once_it_is_off
+        )
+    assert world.ironic.bmc(world.node).power_changes[-2:] == ["soft power off", "power on"]
+    assert world.ironic.node(world.node)["power_state"] == "power on"
 
 
 def test_a_rebuild_of_what_boots_from_a_volume_writes_no_image(world: World) -> None:

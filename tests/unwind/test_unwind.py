@@ -170,6 +170,7 @@ ASKED_AGAIN = {
     "power",
     "power on",
     "power by reboot",
+    "power by soft reboot",
     "unrescue",
     "rescue",
     "enable console",
@@ -179,7 +180,7 @@ ASKED_AGAIN = {
 }
 """What is no claim on anything, so that nothing has to be cleaned: a user who finds it half done asks again."""
 
-LEAVES_NO_TRACE = {"crash dump", "power by reboot"}
+LEAVES_NO_TRACE = {"crash dump", "power by reboot", "power by soft reboot"}
 """What cannot be seen on the node afterwards."""
 
 

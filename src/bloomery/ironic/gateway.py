@@ -579,7 +579,7 @@ class Ironic:
 
         Args:
             node_uuid: the node.
-            target: ON, OFF, SOFT_OFF, REBOOT or SOFT_REBOOT.
+            target: ON, OFF, SOFT_OFF or REBOOT.
             timeout_s: how long Ironic itself waits for the change.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bloomery.engine import Step
 from bloomery.errors import NodeUnavailable, OperationTimedOut, PowerFailed
 from bloomery.ironic import Node
-from bloomery.operations.run import Options, Run, Services, carry_out
+from bloomery.operations.run import Options, Run, Services, carry_out, unless_deleted
 from bloomery.plain import logger
 from bloomery.states import Meaning, Power
 
@@ -21,14 +21,16 @@ class PowerRun(Run):
     """A power action under way.
 
     Attributes:
-        target: what Ironic is asked for.
+        target: what is wanted: ON, OFF or REBOOT.
         soft_s: how long the system of the machine may take to shut itself down; None cuts the power.
-        is_done: whether asking the system was enough.
+        was_asked: whether the system of the machine was asked to shut down.
+        is_down: whether it has, and the machine is off.
     """
 
     target: Power
     soft_s: float | None
-    is_done: bool = False
+    was_asked: bool = False
+    is_down: bool = False
 
 
 def power_on(services: Services, node: Node, options: Options) -> Node:
@@ -90,34 +92,52 @@ def await_quiet(run: PowerRun) -> None:
         )
 
 
-def change_softly(run: PowerRun) -> None:
-    """The machine's system was asked, if that was wanted, and the power is as it was wanted, or the next step sees to it."""
-    if run.soft_s is None or (run.target is Power.OFF and run.node.power_state == Power.OFF):
+def shut_down(run: PowerRun) -> None:
+    """The machine's system was asked to shut down, if that was wanted, and the machine is off, or the next step sees to it.
+
+    Of a soft reboot, too: with some BMCs Ironic's own is done before the machine has gone down, and nobody can tell later
+    whether it ever did. A machine that was seen off, and then on, has been restarted.
+    """
+    if run.soft_s is None or run.node.power_state == Power.OFF:
         return
     run.commit()
-    soft = {Power.OFF: Power.SOFT_OFF, Power.REBOOT: Power.SOFT_REBOOT}[run.target]
     whole = run.deadline
     run.deadline = whole.shorter(run.soft_s + SOFT_GRACE_S)
+    run.was_asked = True
     try:
-        run.ironic.set_power(run.node.uuid, soft, timeout_s=run.soft_s)
-        _await_result(run)
+        run.ironic.set_power(run.node.uuid, Power.SOFT_OFF, timeout_s=run.soft_s)
+        _await(run, Power.OFF)
     except (PowerFailed, NodeUnavailable, OperationTimedOut) as problem:
         whole.check("shutting down softly")
         log.info("node %s did not shut down softly (%s); now hard", run.node.label, problem)
     else:
-        run.is_done = True
+        run.is_down = True
     finally:
         run.deadline = whole
 
 
-def change_hard(run: PowerRun) -> None:
+@unless_deleted
+def bring_up(run: PowerRun) -> None:
+    """A machine that was to be rebooted, and whose system was asked to shut down, does not stay off."""
+    if run.target is not Power.REBOOT or not run.was_asked:
+        return
+    run.node = run.ironic.node(run.node.uuid)
+    if run.node.instance_uuid != run.instance_uuid:
+        return
+    await_quiet(run)
+    if run.node.power_state == Power.OFF:
+        run.ironic.set_power(run.node.uuid, Power.ON)
+        _await(run, Power.ON)
+
+
+def change_power(run: PowerRun) -> None:
     """The power is as it was wanted."""
-    if run.is_done:
+    if run.is_down and run.target is Power.OFF:
         return
     run.commit()
     await_quiet(run)
-    run.ironic.set_power(run.node.uuid, run.target)
-    _await_result(run)
+    run.ironic.set_power(run.node.uuid, Power.ON if run.is_down else run.target)
+    _await(run, Power.OFF if run.target is Power.OFF else Power.ON)
 
 
 def switch_off(run: Run) -> None:
@@ -128,15 +148,6 @@ def switch_off(run: Run) -> None:
     """
     run.ironic.set_power(run.node.uuid, Power.OFF)
     _await(run, Power.OFF)
-
-
-def _await_result(run: PowerRun) -> None:
-    """Ironic has done what it was asked, and says that it went well.
-
-    Raises:
-        PowerFailed: it did not.
-    """
-    _await(run, Power.OFF if run.target is Power.OFF else Power.ON)
 
 
 def _await(run: Run, wanted: Power) -> None:
@@ -158,6 +169,6 @@ def _quiet(node: Node) -> Meaning:
 
 POWER: tuple[Step[PowerRun], ...] = (
     Step("wait for quiet", await_quiet),
-    Step("change power softly", change_softly),
-    Step("change power", change_hard),
+    Step("shut down softly", shut_down, undo=bring_up),
+    Step("change power", change_power),
 )

@@ -288,3 +288,13 @@ def of_a_bug() -> dict[str, Any]:
             advice="Its log has the rest, under this request's id; please report it",
         )
     )
+
+
+def broken_off(reason: str) -> Refusal:
+    """The process that was at it ended, and what became of it cannot be told."""
+    return Refusal(
+        500,
+        "BrokenOff",
+        f"the process that was to do it ended: {reason}",
+        advice="Look at the instance, and ask again where it is not as wanted",
+    )

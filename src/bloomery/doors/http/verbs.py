@@ -13,12 +13,13 @@ from pydantic import Secret as Hidden
 
 from bloomery.deadline import Cancellation
 from bloomery.doors.http import schemas as s
-from bloomery.doors.http.problems import problem_of
+from bloomery.doors.http.problems import broken_off, problem_of
 from bloomery.errors import NotFound
 from bloomery.library import Bloomery
 from bloomery.operations.instances import Instance
 from bloomery.operations.run import OnProgress
 from bloomery.secret import Secret
+from bloomery.states import Power
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +151,15 @@ def _power(api: Bloomery, order: Order, way: Way) -> Result:
     return None
 
 
+def _reboot_rest(api: Bloomery, order: Order, way: Way) -> Result:
+    """A machine that was shut down for it is on again; of one that is on, nobody can tell whether it has been restarted."""
+    now = api.show(order.named)
+    if Power.OFF.value not in (now.power_state, now.target_power_state):
+        raise broken_off("whether the machine has been restarted cannot be told")
+    api.power_on(order.named, **way.timed(order))
+    return None
+
+
 def _attach_interface(api: Bloomery, order: Order, _way: Way) -> Result:
     return asdict(api.attach_interface(order.named, _as(s.AttachInterfaceBody, order).to_core()))
 
@@ -219,7 +229,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "power on": Verb(body=s.PowerBody, call=_power, go_on=_power, is_rehearsed=True),
         "power off": Verb(body=s.PowerBody, call=_power, go_on=_power, is_rehearsed=True),
         # A second reboot would hit a machine that starts.
-        "reboot": Verb(body=s.PowerBody, call=_power, go_on=None, is_rehearsed=True),
+        "reboot": Verb(body=s.PowerBody, call=_power, go_on=_reboot_rest, is_rehearsed=True),
         # A second VIF would be created.
         "attach interface": Verb(body=s.AttachInterfaceBody, call=_attach_interface, go_on=None),
         "detach interface": Verb(body=s.DetachInterfaceBody, call=_detach_interface, go_on=None),

@@ -21,7 +21,15 @@ from bloomery.doors.http.access import Principal
 from bloomery.doors.http.context import on_behalf_of
 from bloomery.doors.http.following import Following
 from bloomery.doors.http.metrics import Metrics
-from bloomery.doors.http.problems import FOR_USERS, Refusal, StoreUnavailable, of_a_bug, problem_of, refusal_of
+from bloomery.doors.http.problems import (
+    FOR_USERS,
+    Refusal,
+    StoreUnavailable,
+    broken_off,
+    of_a_bug,
+    problem_of,
+    refusal_of,
+)
 from bloomery.doors.http.store import ACTIVE, Event, Row, Store
 from bloomery.doors.http.upstream import Cloud
 from bloomery.doors.http.verbs import VERBS, Order, Way, kept
@@ -304,9 +312,9 @@ class Workers:
             if job.cancellation.is_cancelled and not job.is_begun:
                 raise OperationCancelled("cancelled before it began")
             if job.row["has_secrets"] and job.is_taken_over and not job.is_begun:
-                raise _broken_off("its request held secrets, which are not kept")
+                raise broken_off("its request held secrets, which are not kept")
             if call is None:
-                raise _broken_off("whether it had been carried out cannot be told")
+                raise broken_off("whether it had been carried out cannot be told")
             way = Way(cancellation=job.cancellation, on_progress=lambda progress: self._progressed(job, progress))
             with self.metrics.operation(job.order.verb):
                 result = call(self.cloud.api, job.order, way)
@@ -426,15 +434,6 @@ class Workers:
             request_id=row["request_id"],
             data={"kind": job.order.verb, "instance_name": row["instance_name"], **data},
         )
-
-
-def _broken_off(reason: str) -> Refusal:
-    return Refusal(
-        500,
-        "BrokenOff",
-        f"the process that was to do it ended: {reason}",
-        advice="Look at the instance, and ask again where it is not as wanted",
-    )
 
 
 def _progress_of(progress: Progress) -> dict[str, Any]:
