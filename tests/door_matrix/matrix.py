@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 from keystoneauth1.session import Session
@@ -242,9 +243,16 @@ class Struck:
         }
 
     def effects(self) -> Effects:
-        """What was done since the world was prepared; going on hard where softly does not work is the same."""
+        """What was done since the world was prepared.
+
+        Going on hard where softly does not work is the same; and so are a reboot of a machine that is off and a power-on.
+        """
         done = effects_of(self.world.ironic, self.world.node).since(self.before)
-        return replace(done, power=tuple(change.removeprefix("soft ") for change in done.power))
+        plainly = [change.removeprefix("soft ") for change in done.power]
+        for number, (former, change) in enumerate(pairwise(plainly), 1):
+            if (former, change) == ("power off", "rebooting"):
+                plainly[number] = "power on"
+        return replace(done, power=tuple(plainly))
 
 
 def plain(value: object, world: DoorWorld, server: Server) -> object:

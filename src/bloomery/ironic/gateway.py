@@ -574,17 +574,18 @@ class Ironic:
             takes_worker=True,
         )
 
-    def set_power(self, node_uuid: str, target: Power, *, timeout_s: float | None = None) -> None:
+    def set_power(self, node_uuid: str, target: Power, *, timeout_s: float | None = None, is_last: bool = True) -> None:
         """Ironic has taken up the request to change the node's power.
 
         Args:
             node_uuid: the node.
             target: ON, OFF, SOFT_OFF or REBOOT.
             timeout_s: how long Ironic itself waits for the change.
+            is_last: whether it does no harm if Ironic carries it out once more, later: no other change follows it.
 
         Raises:
             NodeUnavailable: the node's state or its power interface does not allow it.
-            ServiceUnavailable: a reboot was not answered in time, and may be carried out or not.
+            ServiceUnavailable: what must not be done twice was not answered in time, and may be carried out or not.
         """
         before = self.node(node_uuid, whole=True)
         doing = f"asking Ironic for {target.value!r} of node {before.label}"
@@ -605,7 +606,7 @@ class Ironic:
             has_moved = now.updated_at != before.updated_at and now.reservation is None
             if may_be_ours and wanted is None and has_moved and is_at_rest:
                 return True  # it has come and gone: a reboot leaves no other trace
-            if wanted is None and problem.may_arrive_yet:
+            if (wanted is None or not is_last) and problem.may_arrive_yet:
                 # Sent again, it could be the second: the first may be carried out whenever Ironic gets to it.
                 raise translated("Ironic", f"{doing}; it may be carried out yet", problem) from problem
             self._blocked_or_raise(now, problem, doing)

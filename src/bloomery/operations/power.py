@@ -101,11 +101,12 @@ def shut_down(run: PowerRun) -> None:
     if run.soft_s is None or run.node.power_state == Power.OFF:
         return
     run.commit()
-    whole = run.deadline
-    run.deadline = whole.shorter(run.soft_s + SOFT_GRACE_S)
     run.was_asked = True
+    whole = run.deadline
     try:
-        run.ironic.set_power(run.node.uuid, Power.SOFT_OFF, timeout_s=run.soft_s)
+        run.ironic.set_power(run.node.uuid, Power.SOFT_OFF, timeout_s=run.soft_s, is_last=run.target is Power.OFF)
+        # Asking has all the time that there is: a node that is locked would not take the hard way either.
+        run.deadline = whole.shorter(run.soft_s + SOFT_GRACE_S)
         _await(run, Power.OFF)
     except (PowerFailed, NodeUnavailable, OperationTimedOut) as problem:
         whole.check("shutting down softly")
