@@ -57,6 +57,16 @@ def world() -> Iterator[World]:
         yield World(simulator, bench)
 
 
+@pytest.mark.parametrize("timeout_s", [0.0, 0.01, 0.2])
+def test_an_ironic_that_cannot_be_reached_is_said_to_be_that_however_short_the_time(timeout_s: float) -> None:
+    with (
+        IronicSimulator() as simulator,
+        simulator.unreachable(),
+        pytest.raises(ServiceUnavailable, match="Ironic cannot be reached, asking for its version"),
+    ):
+        ironic_at(simulator.url, deadline=Deadline(timeout_s))
+
+
 def test_lists_that_ironic_cuts_into_pages_are_read_to_their_end() -> None:
     with IronicSimulator(max_limit=2) as simulator:
         uuids = {simulator.add_node(f"n{number}", storage_interface="external", ports=3) for number in range(5)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -232,6 +233,19 @@ def test_a_deadline_that_passes_while_an_outage_is_still_borne_is_a_timeout_that
     with pytest.raises(OperationTimedOut, match=r"not finished within 100 s.*Ironic cannot be reached.*out of luck"):
         ask(Service(always=Failure.UNREACHED), deadline=deadline)
     assert deadline.remaining_s <= LONGEST_PAUSE_S
+
+
+class OversleepingClock(JumpingClock):
+    """A clock of a machine so busy that whoever waits wakes up much too late."""
+
+    def wait(self, signal: threading.Event, timeout_s: float) -> bool:
+        return super().wait(signal, timeout_s + 3600.0)
+
+
+def test_a_deadline_that_passes_in_the_pause_after_a_failure_says_what_failed() -> None:
+    deadline = Deadline(100.0, clock=OversleepingClock())
+    with pytest.raises(OperationTimedOut, match=r"not finished within 100 s.*Ironic cannot be reached.*out of luck"):
+        ask(Service(always=Failure.UNREACHED), deadline=deadline)
 
 
 def test_a_service_that_never_answers_is_unavailable_where_nothing_else_is_said_of_outages() -> None:

@@ -23,8 +23,10 @@ from bloomery.errors import (
     NodeNotFound,
     NodeTakenAway,
     NodeUnavailable,
+    OperationTimedOut,
     RequestRefused,
     ServiceTooOld,
+    ServiceUnavailable,
 )
 from bloomery.ironic.features import FLOOR, NEWEST, Feature, Features, dotted
 from bloomery.ironic.models import (
@@ -152,9 +154,15 @@ class Ironic:
             ServiceTooOld: this Ironic knows nothing that we can do with.
             GatewayError: it cannot be reached, or does not let us in.
         """
-        reply = certainly(
-            "Ironic", "asking for its version", lambda s: transport.request("GET", "", timeout_s=s), deadline=deadline
-        )
+        doing = "asking for its version"
+        try:
+            reply = certainly("Ironic", doing, lambda s: transport.request("GET", "", timeout_s=s), deadline=deadline)
+        except OperationTimedOut as problem:
+            # Nothing was to be done but to reach it: that it was not is the news, and how long that was tried is none.
+            failed = problem.__cause__
+            if isinstance(failed, RequestFailure):
+                raise translated("Ironic", doing, failed) from problem
+            raise ServiceUnavailable(f"Ironic cannot be reached, {doing}", reason=problem.message) from problem
         newest = _version(reply.headers.get("x-openstack-ironic-api-maximum-version"))
         oldest = _version(reply.headers.get("x-openstack-ironic-api-minimum-version"))
         if newest is None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 from bloomery.deadline import Deadline
@@ -59,8 +59,10 @@ def certainly(
     mean_pause_s = deadline.patience.first_pause_s
     met: Counter[Failure] = Counter()
     away_since: float | None = None
+    failed: RequestFailure | None = None
     while True:
-        deadline.check(doing)
+        with _saying_what_failed(service, doing, failed, deadline):
+            deadline.check(doing)
         try:
             longest_s = min(max(deadline.outage_s, LEAST_REQUEST_S), deadline.patience.request_s)
             with gate.turn(deadline, doing) if gate is not None else nullcontext(False) as has_waited:
@@ -99,8 +101,20 @@ def certainly(
         if pause_s >= deadline.remaining_s:
             raise _late(service, doing, failed, deadline) from failed
         log.info("%s: %s; again in %.1f s", doing, failed.reason, pause_s)
-        deadline.pause(pause_s, doing)
+        with _saying_what_failed(service, doing, failed, deadline):
+            deadline.pause(pause_s, doing)
         mean_pause_s = min(2 * mean_pause_s, LONGEST_PAUSE_S / JITTER[1])
+
+
+@contextmanager
+def _saying_what_failed(service: str, doing: str, failed: RequestFailure | None, deadline: Deadline) -> Iterator[None]:
+    """A timeout within the block says how the last request failed, if one did: that, and not the time, is the reason."""
+    try:
+        yield
+    except OperationTimedOut:
+        if failed is None:
+            raise
+        raise _late(service, doing, failed, deadline) from failed
 
 
 def _late(service: str, doing: str, failed: RequestFailure, deadline: Deadline) -> BloomeryError:
