@@ -10,8 +10,8 @@ from bloomery.deadline import Cancellation, Patience
 from bloomery.errors import BloomeryError
 from bloomery.fleet import Fleet, Wanted
 from bloomery.library import Bloomery, connect, each
-from bloomery.operations.console import ConsoleAddress
 from bloomery.operations.instances import Instance, Manager
+from bloomery.operations.lines import ConsoleAddress
 from bloomery.operations.rebuild import RebuildRequest
 from bloomery.operations.request import DeployRequest, Guest, Image, Nic, Volume
 from bloomery.operations.run import Progress

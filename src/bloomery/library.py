@@ -15,7 +15,7 @@ from keystoneauth1.session import Session
 
 from bloomery.checkup import Check, checkup
 from bloomery.deadline import USUAL, Cancellation, Deadline, Patience
-from bloomery.errors import BloomeryError, InstanceNotFound, InvalidRequest, NodeNotFound, ServiceUnavailable
+from bloomery.errors import BloomeryError, InvalidRequest, ServiceUnavailable
 from bloomery.fleet import Fleet, Wanted, why_not
 from bloomery.glance import Glance, GlanceImage
 from bloomery.ironic import Features, Ironic, Node, Port, PortGroup, Validation, VolumeTarget
@@ -36,6 +36,7 @@ from bloomery.operations import (
     volumes,
 )
 from bloomery.operations.instances import Instance, instance_on
+from bloomery.operations.lines import ConsoleAddress
 from bloomery.operations.rebuild import RebuildRequest
 from bloomery.operations.request import DeployRequest, Nic, Volume
 from bloomery.operations.run import OnProgress, Options, Services, ignore
@@ -570,7 +571,7 @@ class Bloomery:
 
     # Consoles and the rest
 
-    def enable_console(self, node: str, *, force: bool = False) -> console.ConsoleAddress:
+    def enable_console(self, node: str, *, force: bool = False) -> ConsoleAddress:
         """The console runs; says where. One that runs already is left to its user, unless forced.
 
         Args:
@@ -579,8 +580,15 @@ class Bloomery:
         """
         return console.enable(self.services, self._machine(node), _options(POWER_TIMEOUT_S), force=force)
 
-    def console(self, node: str) -> console.ConsoleAddress | None:
-        """Where the console of the node, or of the node of an instance, is, if it runs."""
+    def console_runs(self, node: str) -> bool:
+        """Whether the console of the node, or of the node of an instance, runs. Throws nobody out."""
+        return bool(self._machine(node).console_enabled)
+
+    def console(self, node: str) -> ConsoleAddress | None:
+        """Where the console of the node, or of the node of an instance, is, if it runs.
+
+        With Ironic 39.0.0, whoever is on a serial one may be thrown out by the question.
+        """
         return console.address(self.services, self._machine(node), _options(QUICK_TIMEOUT_S))
 
     def disable_console(self, node: str, *, force: bool = False) -> None:
@@ -656,13 +664,7 @@ class Bloomery:
 
     def _machine(self, name_or_uuid: str) -> Node:
         """The node of that name or UUID, or the node of that instance; the former where there are both."""
-        node = self._ironic().find_node(name_or_uuid)
-        if node is not None:
-            return node
-        try:
-            return self._instance(name_or_uuid)
-        except InstanceNotFound as problem:
-            raise NodeNotFound(f"there is no node {name_or_uuid!r}, and no instance") from problem
+        return instances.find_machine(self._ironic(), name_or_uuid)
 
     def _node(self, name_or_uuid: str) -> Node:
         return instances.find_node(self._ironic(), name_or_uuid)

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -247,15 +247,43 @@ def test_a_console_that_does_not_run_is_said_not_to(machine: Machine, tmp_path: 
                 screen.is_closed()
 
 
+def asked_where(site: Site) -> int:
+    """How often Ironic was asked for a console."""
+    return sum(one.method == "GET" and one.path.endswith("/states/console") for one in site.ironic.requests)
+
+
 def test_ironic_is_not_asked_again_where_a_console_is_while_somebody_is_on_it(consoled: Site, machine: Machine) -> None:
     with on_console(consoled) as screen:
         machine.accept()
         screen.is_told(standing="open")
-        before = len(consoled.ironic.requests)
+        before = asked_where(consoled)
         shown = consoled.get("/v1/instances/web-1/console")
         assert (shown["kind"], shown["in_use"]) == ("socat", True)
-        asked = [one for one in consoled.ironic.requests[before:] if "states/console" in str(one)]
-        assert asked == []
+        assert asked_where(consoled) == before
+
+
+def test_ironic_is_not_asked_anew_where_a_console_is_that_was_just_started(consoled: Site, machine: Machine) -> None:
+    before = asked_where(consoled)
+    assert consoled.get("/v1/instances/web-1/console")["kind"] == "socat"
+    with on_console(consoled) as screen:
+        machine.accept()
+        screen.is_told(standing="open")
+        assert asked_where(consoled) == before
+        machine.hangs_up()
+        machine.accept()
+        screen.is_told(standing="open")
+    # A session that hangs is ended by the question.
+    assert asked_where(consoled) == before + 1
+
+
+def test_a_console_that_others_started_anew_elsewhere_is_looked_for_anew(consoled: Site, machine: Machine) -> None:
+    with closing(Machine()) as other:
+        was = consoled.ironic.node("node-0")["driver_info"]
+        consoled.ironic.set("node-0", driver_info={**was, "ipmi_terminal_port": other.port})
+        with on_console(consoled) as screen:
+            other.accept()
+            other.says(b"here")
+            screen.sees(b"here")
 
 
 def test_without_a_websocket_it_is_said_what_it_takes(consoled: Site) -> None:

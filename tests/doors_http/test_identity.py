@@ -55,7 +55,9 @@ def shared(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
                 whose = {"lessee": project} if number else {"owner": project}
                 ironic.add_node(f"{name}-{number}", resource_class="small", **whose)  # type: ignore[arg-type]
         ironic.add_node(name="nobodys", resource_class="small")
-        with served(ironic, neutron, tmp_path_factory.mktemp("shared"), auth=Auth.BASIC, **files) as site:
+        with served(
+            ironic, neutron, tmp_path_factory.mktemp("shared"), auth=Auth.BASIC, ironic_networks=("ironics",), **files
+        ) as site:
             for name, prefix in (("alice", "ours"), ("bob", "theirs")):
                 somebody = Caller(site.url, {"Authorization": basic(name)})
                 somebody.done("POST", "/v1/instances", {**DEPLOY, "name": f"{prefix}-web", "node": f"{prefix}-2"})
@@ -237,12 +239,14 @@ def test_a_project_uses_networks_vifs_groups_and_images_of_its_own_or_of_all(sha
     theirs = neutron.add_network("theirs-net", cidrs=["203.0.113.64/26"], project_id=THEIRS)
     (subnet,) = (row["id"] for row in requests.get(f"{neutron.url}/v2.0/subnets", timeout=10).json()["subnets"]
                  if row["network_id"] == theirs)  # fmt: skip
+    neutron.add_network("ironics", cidrs=["203.0.113.192/26"], shared=True)
     neutron.add_network("everybodys", cidrs=["203.0.113.128/26"], shared=True)
     port_id = neutron.add_port(theirs, name="their-vif", project_id=THEIRS)
     assert [one["name"] for one in alice.get("/v1/networks")["networks"]] == ["everybodys", "ours-net", "private"]
     refused: list[tuple[int, dict[str, Any]]] = [
         (404, {"nics": [{"network": "theirs-net"}]}),
         (404, {"nics": [{"network": theirs}]}),
+        (404, {"nics": [{"network": "ironics"}]}),
         (404, {"nics": [{"subnet": subnet}]}),
         (404, {"nics": [{"vif": port_id}]}),
         (404, {"nics": [{"network": "ours-net", "security_groups": ["web"]}]}),

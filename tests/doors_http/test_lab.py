@@ -12,6 +12,7 @@ import requests
 
 import bloomery
 from bloomery.lab import Lab
+from bloomery.lab.ironic import OWN_NETWORKS
 from doors_http.http_site import Caller, running
 
 pytestmark = pytest.mark.lab
@@ -23,8 +24,11 @@ def test_a_whole_life_of_an_instance_on_a_real_ironic(
 ) -> None:
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(lab.cloud_config))
     image = lab.images["whole-disk"]
-    with running(lambda: bloomery.connect(lab.cloud), tmp_path, refresh_s=0.5) as (url, _):
+    settings = {"refresh_s": 0.5, "ironic_networks": OWN_NETWORKS}
+    with running(lambda: bloomery.connect(lab.cloud), tmp_path, **settings) as (url, _):
         caller = Caller(url, timeout_s=240.0)
+        offered = [network["name"] for network in caller.get("/v1/networks")["networks"]]
+        assert offered == sorted(lab.networks["tenant"])
         assert [node["name"] for node in caller.get("/v1/nodes")["nodes"]] == [node.name for node in lab.nodes]
         body = {
             "name": "web-1",

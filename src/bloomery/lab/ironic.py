@@ -23,6 +23,8 @@ from bloomery.lab.vm.qemu import HOST_ADDRESS
 from bloomery.lab.wait import answers
 
 PROVISIONING, CLEANING, RESCUING = "provisioning", "cleaning", "rescuing"
+OWN_NETWORKS = (PROVISIONING, CLEANING, RESCUING)
+"""The networks on which Ironic has nodes in hand, and no instance is."""
 
 _MKISOFS = """#!/bin/sh
 exec '{python}' -m bloomery.lab.mkisofs "$@"
@@ -177,6 +179,8 @@ def _settings(
             "socat_address": "127.0.0.1",
             "port_range": [f"{20000 + port % 10000}:{20999 + port % 10000}"],
         },
+        # So many seconds are between two words to one BMC; all machines here have one address, and bear to be asked often.
+        "ipmi": {"min_command_interval": 1},
         "dhcp": {"dhcp_provider": "none"},
         "redfish": {"auth_type": "basic", "post_boot_retry_delay": 1},
         "fake": {"deploy_delay": fake_deploy_delay_s},

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from bloomery.engine import Step
 from bloomery.errors import ConsoleFailed, ConsoleInUse
 from bloomery.ironic import Console, Node
+from bloomery.operations.lines import ConsoleAddress
 from bloomery.operations.run import Options, Run, Services, carry_out, unless_deleted
 
 # Request
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsoleAddress:
-    """Where a console is.
-
-    Attributes:
-        kind: `socat`, `shellinabox`, `vnc` ….
-        url: where it listens: `tcp://…`, `http://…`.
-    """
-
-    kind: str
-    url: str
 
 
 class ConsoleRun(Run):
@@ -31,10 +17,12 @@ class ConsoleRun(Run):
     Attributes:
         force: whether to take it from whoever uses it.
         was: as it was found.
+        known: where it is, if Ironic need not be asked for that.
     """
 
     force: bool
     was: Console = Console(console_enabled=False)
+    known: ConsoleAddress | None = None
     address: ConsoleAddress
 
 
@@ -58,14 +46,14 @@ def enable(services: Services, node: Node, options: Options, *, force: bool = Fa
 
 
 def address(services: Services, node: Node, options: Options) -> ConsoleAddress | None:
-    """Where the console is, if it runs. Changes nothing.
+    """Where the console is, if it runs. Changes nothing, but whoever is on a serial one may be thrown out (see `lines`).
 
     Raises:
         NodeUnavailable: the node has none.
     """
     run = Run("show console", services, options, instance_uuid=node.instance_uuid)
     run.node = node
-    return _address_of(run.ironic.console(node.uuid))
+    return services.lines.address(run.ironic, node.uuid) or _asked_for(run)
 
 
 def disable(services: Services, node: Node, options: Options, *, force: bool = False) -> None:
@@ -86,10 +74,11 @@ def disable(services: Services, node: Node, options: Options, *, force: bool = F
 def look(run: ConsoleRun) -> None:
     """How it stands is known. Changes nothing, and throws nobody out.
 
-    To ask Ironic 39.0.0 where a serial console is ends the session on it (`IPMISocatConsole.get_console`). One that does
-    not run can be asked for, and then Ironic says whether the node has one.
+    One that does not run can be asked for without harm (see `lines`), and then Ironic says whether the node has one.
     """
-    run.was = Console(console_enabled=True) if run.node.console_enabled else run.ironic.console(run.node.uuid)
+    run.known = None if run.force else run.services.lines.address(run.ironic, run.node.uuid)
+    runs = run.known is not None or run.node.console_enabled
+    run.was = Console(console_enabled=True) if runs else run.ironic.console(run.node.uuid)
 
 
 def stop_if_forced(run: ConsoleRun) -> None:
@@ -103,10 +92,10 @@ def start(run: ConsoleRun) -> None:
     """It runs, and its address is known."""
     run.commit()
     runs = run.was.console_enabled and not run.force
-    found = _address_of(run.ironic.console(run.node.uuid)) if runs else None
+    found = run.known or (_asked_for(run) if runs else None)
     if found is None:
         _switch(run, enabled=True)
-        found = _address_of(run.ironic.console(run.node.uuid))
+        found = _asked_for(run)
     if found is None:
         raise ConsoleFailed(
             f"the console of node {run.node.label} runs, and Ironic does not say where",
@@ -143,6 +132,7 @@ def _switch(run: ConsoleRun, *, enabled: bool) -> None:
     Raises:
         ConsoleFailed: Ironic tried and failed; says why.
     """
+    run.services.lines.forget(run.node.uuid)
     run.ironic.set_console(run.node.uuid, enabled=enabled)
 
     def settled() -> bool | None:
@@ -159,6 +149,14 @@ def _switch(run: ConsoleRun, *, enabled: bool) -> None:
 
     doing = f"waiting for the console to {'start' if enabled else 'stop'}"
     run.services.watch.poll(settled, deadline=run.deadline, doing=doing)
+
+
+def _asked_for(run: Run) -> ConsoleAddress | None:
+    """Where Ironic says that it is, if it runs."""
+    found = _address_of(run.ironic.console(run.node.uuid))
+    if found is not None:
+        run.services.lines.learn(run.ironic, run.node.uuid, found)
+    return found
 
 
 def _address_of(console: Console) -> ConsoleAddress | None:

@@ -155,18 +155,44 @@ def find(ironic: Ironic, name_or_uuid: str) -> Node:
         InstanceNotFound: no node carries it.
         AmbiguousName: several instances answer to the name.
     """
-    try:
-        UUID(name_or_uuid)
-    except ValueError:
-        return _find_by_name(ironic, name_or_uuid)
+    if not _is_uuid(name_or_uuid):
+        return _find_by_name(ironic, name_or_uuid, ironic.find_node(name_or_uuid))
     found = ironic.node_of(name_or_uuid) or ironic.find_node(name_or_uuid)
     if found is None:
         raise InstanceNotFound(f"there is no instance {name_or_uuid}")
     return _with_instance(found)
 
 
-def _find_by_name(ironic: Ironic, name: str) -> Node:
-    named = ironic.find_node(name)
+def find_machine(ironic: Ironic, name_or_uuid: str) -> Node:
+    """The node of that name or UUID, or the node that carries that instance; the former where there are both.
+
+    Raises:
+        NodeNotFound: there is neither.
+        AmbiguousName: there is no such node, and several instances answer to the name.
+    """
+    node = ironic.find_node(name_or_uuid)
+    if node is None and _is_uuid(name_or_uuid):
+        node = ironic.node_of(name_or_uuid)
+    elif node is None:
+        try:
+            node = _find_by_name(ironic, name_or_uuid, None)
+        except InstanceNotFound:
+            node = None
+    if node is None:
+        raise NodeNotFound(f"there is no node {name_or_uuid!r}, and no instance")
+    return node
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _find_by_name(ironic: Ironic, name: str, named: Node | None) -> Node:
+    """The node that carries the instance of that name; `named` is the node of that name, if there is one."""
     found: dict[str, Node] = {}
     if named is not None and named.instance_uuid is not None:
         found[named.uuid] = named

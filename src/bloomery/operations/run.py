@@ -17,6 +17,7 @@ from bloomery.glance import Glance
 from bloomery.ironic import Ironic, Node
 from bloomery.ironic.models import GUARD
 from bloomery.neutron import Neutron
+from bloomery.operations.lines import Lines
 from bloomery.operations.liveness import this_process
 from bloomery.plain import logger
 from bloomery.states import Meaning, WaitTable
@@ -87,6 +88,7 @@ class Services:
         host: who we are, for the mark on the node.
         wall_clock: tells the date and time that marks on nodes bear, and what marks are compared with; nothing else.
         manager: for whom we work, for the mark: what Nova deployed is left to Nova, and the other way round.
+        lines: where serial consoles are, as Ironic said once.
         observer: is told of every step and undo, before anybody else; tests break operations with it.
     """
 
@@ -99,6 +101,7 @@ class Services:
     host: str = field(default_factory=socket.gethostname)
     wall_clock: Callable[[], datetime] = utc_now
     manager: str = BLOOMERY
+    lines: Lines = field(default_factory=Lines)
     observer: Observer = field(default_factory=Observer)
 
     def asking(self, timeout_s: float) -> Deadline:

@@ -48,7 +48,7 @@ def console(
         api.disable_console(node, force=force)
         note(f"{node}: the console is stopped")
         return
-    was_running = api.console(node) is not None
+    was_running = api.console_runs(node)
     address = api.enable_console(node, force=force)
     if only_url or not is_attachable(address.url):
         print_fields(fields_of(address), Shape.of(written_as, columns))
@@ -64,7 +64,7 @@ def console(
 
 def _through_service(api: ServiceClient, node: str, *, force: bool) -> None:
     """The user was on the console that the service holds, beside whoever else is there."""
-    was_running = api.console(node) is not None
+    was_running = api.console_runs(node)
     if not was_running:
         api.enable_console(node)
     told: list[str] = []

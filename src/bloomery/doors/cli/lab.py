@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bloomery import lab
+from bloomery.lab.ironic import OWN_NETWORKS
 from bloomery.lab.service import tail
 from bloomery.lab.vm import images as vm_images
 from bloomery.plain import visible
@@ -64,7 +65,7 @@ def up(
 
 
 def service_in(state: Path) -> tuple[str, ...]:
-    """The command line of a service whose log lies with the lab, and that offers the lab's images."""
+    """The command line of a service whose log lies with the lab, and that offers the lab's images and networks."""
     folder = state.absolute()
     command = (sys.executable, "-m", "bloomery.doors.cli.app", "serve")
     return (
@@ -75,6 +76,7 @@ def service_in(state: Path) -> tuple[str, ...]:
         str(folder / "service"),
         "--images",
         str(folder / "catalogue.yaml"),
+        *(word for network in OWN_NETWORKS for word in ("--ironic-network", network)),
     )
 
 

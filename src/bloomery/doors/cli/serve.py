@@ -95,6 +95,11 @@ def serve(
         typer.Option("--images", metavar="FILE", help="A YAML list of images to offer: name, source, checksum.",
                      show_default=False, rich_help_panel=_HOW),
     ] = None,
+    ironic_networks: Annotated[
+        list[str] | None,
+        typer.Option("--ironic-network", metavar="NETWORK", show_default=False, rich_help_panel=_HOW,
+                     help="One that Ironic deploys, cleans or rescues on, which is not offered; may be repeated."),
+    ] = None,
     refresh: Annotated[
         float, typer.Option("--refresh", metavar="SECONDS", help="How often Ironic is asked what has changed.",
                             rich_help_panel=_HOW)
@@ -155,6 +160,7 @@ def serve(
         tls_key=tls_key,
         open_metrics=open_metrics,
         images=images,
+        ironic_networks=tuple(ironic_networks or ()),
         refresh_s=refresh,
         at_once=at_once,
         rate_per_s=rate,

@@ -92,8 +92,11 @@ def check_image(service: Service, caller: Principal, image: s.ImageBody | None) 
             raise ImageNotFound(f"there is no image {source!r}", advice="GET /v1/images lists those that you may use")
 
 
-def may_see_network(caller: Principal, network: Network) -> bool:
-    """Whether the network is for everybody, or his project's own."""
+def is_offered(service: Service, caller: Principal, network: Network) -> bool:
+    """Whether the network is for everybody, or his project's own, and not for nodes that Ironic has in hand."""
+    own = service.settings.ironic_networks
+    if network.id in own or network.name in own:
+        return False
     return caller.sees_all or network.shared or network.project_id == caller.project_id
 
 
@@ -109,10 +112,10 @@ def nic_within(service: Service, caller: Principal, nic: N) -> N:
         return nic
     named: dict[str, object] = {}
     if nic.network is not None:
-        named["network"] = _network(caller, neutron, nic.network).id
+        named["network"] = _network(service, caller, neutron, nic.network).id
     elif nic.subnet is not None:
         subnet = neutron.subnet(nic.subnet)
-        _network(caller, neutron, subnet.network_id)
+        _network(service, caller, neutron, subnet.network_id)
         named["subnet"] = subnet.id
     elif nic.vif is not None:
         port = neutron.port(nic.vif)
@@ -124,8 +127,8 @@ def nic_within(service: Service, caller: Principal, nic: N) -> N:
     return nic.model_copy(update=named)
 
 
-def _network(caller: Principal, neutron: Neutron, name_or_id: str) -> Network:
-    theirs = [network for network in neutron.networks() if may_see_network(caller, network)]
+def _network(service: Service, caller: Principal, neutron: Neutron, name_or_id: str) -> Network:
+    theirs = [network for network in neutron.networks() if is_offered(service, caller, network)]
     found = [network for network in theirs if name_or_id in (network.id, network.name)]
     if not found:
         raise NetworkNotFound(

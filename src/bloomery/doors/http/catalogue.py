@@ -12,7 +12,7 @@ from bloomery import __version__
 from bloomery.doors.http import schemas as s
 from bloomery.doors.http.access import Principal
 from bloomery.doors.http.answers import READS, Reader, TheService, answer, answers
-from bloomery.doors.http.bounds import may_see_image, may_see_network
+from bloomery.doors.http.bounds import is_offered, may_see_image
 from bloomery.doors.http.problems import Refusal, StoreUnavailable
 from bloomery.doors.http.service import Service
 from bloomery.ironic.features import dotted
@@ -49,7 +49,7 @@ def list_networks(request: Request, service: TheService, caller: Reader) -> Resp
     rows = [
         {name: getattr(network, name) for name in s.NetworkRow.model_fields}
         for network in found
-        if may_see_network(caller, network)
+        if is_offered(service, caller, network)
     ]
     return answer(request, {"networks": rows})
 

@@ -41,8 +41,8 @@ from bloomery.janitor import Leak, Outcome, Survey
 from bloomery.janitor import Verdict as LeakVerdict
 from bloomery.library import DEPLOY_TIMEOUT_S, POWER_TIMEOUT_S, QUICK_TIMEOUT_S, Bloomery
 from bloomery.neutron import Network, SecurityGroup
-from bloomery.operations.console import ConsoleAddress
 from bloomery.operations.instances import Instance, Manager
+from bloomery.operations.lines import ConsoleAddress
 from bloomery.operations.rebuild import RebuildRequest
 from bloomery.operations.request import DeployRequest, Guest, Image, Nic, Volume
 from bloomery.operations.rescue import new_password
@@ -536,6 +536,10 @@ class ServiceClient(Bloomery):
         if found is None:
             raise errors.ConsoleFailed(f"the console of {node} has ended again")
         return found
+
+    def console_runs(self, node: str) -> bool:
+        """As the library's, of a node that carries an instance."""
+        return bool(self._ask("GET", self._of(node), query={"fields": "console_enabled"})["console_enabled"])
 
     def console(self, node: str) -> ConsoleAddress | None:
         """As the library's, of a node that carries an instance."""

@@ -26,7 +26,7 @@ from bloomery.doors.http.problems import Refusal, StoreUnavailable
 from bloomery.doors.http.store import Store
 from bloomery.doors.http.upstream import Cloud
 from bloomery.errors import BloomeryError
-from bloomery.operations.console import ConsoleAddress
+from bloomery.operations.lines import ConsoleAddress
 from bloomery.plain import logger
 
 log = logger(__name__)
@@ -120,6 +120,7 @@ class Line:
         self.said = Scrollback()
         self.viewers: list[Viewer] = []
         self.typist: Viewer | None = None
+        self.was_interrupted = False
         self._consoles = consoles
         self._upstream: asyncio.StreamWriter | None = None
         self._left_at: float | None = None
@@ -199,6 +200,7 @@ class Line:
                     self._stand(Standing.CONNECTING, problem.message)
                 else:
                     self._stand(Standing.CONNECTING, "the console was interrupted")
+                self.was_interrupted = True
                 await asyncio.sleep(LOOK_EVERY_S)
         except Refusal as refusal:
             self._finish(refusal.detail)
@@ -347,12 +349,15 @@ class Consoles:
             raise Refusal(409, "ConsoleElsewhere", "another replica of this service is on this console")
 
     def ask(self, line: Line) -> ConsoleAddress:
-        """Where Ironic offers the console.
+        """Where Ironic offers the console. After an interruption it is asked anew, which ends a session that hangs.
 
         Raises:
             Refusal: it runs no more.
             BloomeryError: Ironic does not say.
         """
+        if line.was_interrupted:
+            self._cloud.api.services.lines.forget(line.node_uuid)
+            line.was_interrupted = False
         address = self._cloud.api.console(line.node_uuid)
         if address is None:
             raise Refusal(409, "ConsoleOff", "the console was stopped")

@@ -45,6 +45,8 @@ class Settings:
         tls_key: the file with its key.
         open_metrics: whether `/metrics` asks nobody who he is.
         images: a YAML file with images to offer: name, url, checksum.
+        ironic_networks: names or ids of networks that Ironic itself puts nodes on, to deploy, clean, rescue and inspect them:
+            nobody is offered them, and nobody but an administrator has them.
         refresh_s: how often Ironic is asked what has changed.
         read_all_s: how often it is asked for all nodes.
         at_once: how many operations are worked on at a time.
@@ -75,6 +77,7 @@ class Settings:
     tls_key: Path | None = None
     open_metrics: bool = False
     images: Path | None = None
+    ironic_networks: tuple[str, ...] = ()
     refresh_s: float = 2.0
     read_all_s: float = 300.0
     at_once: int = 32

@@ -7,7 +7,7 @@ it was nova-compute, and not an operator, is kept with the server in Nova's data
 from __future__ import annotations
 
 import threading
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import oslo_messaging
@@ -40,29 +40,6 @@ def idle_timeout_s() -> float:
     return float(CONF.bloomery.console_idle_timeout)
 
 
-class _Line(NamedTuple):
-    """A serial console that runs, as far as Ironic tells of it without a touch: while this is the same, its address is."""
-
-    instance_uuid: str | None
-    conductor: str
-    port: str
-
-
-_LINE_FIELDS = ("uuid", "instance_uuid", "console_enabled", "conductor", "driver_info", "driver_internal_info")
-
-
-def _line(services: Services, node: Node) -> _Line | None:
-    """How the node's serial console stands; None where it does not run, or Ironic does not tell enough of it.
-
-    To ask Ironic 39.0.0 where it is ends the session of whoever is on it (`IPMISocatConsole.get_console`).
-    """
-    now = services.ironic.within(Deadline(quick_timeout_s())).node(node.uuid, fields=_LINE_FIELDS)
-    port = now.driver_info.ipmi_terminal_port or now.driver_internal_info.allocated_ipmi_terminal_port
-    if not now.console_enabled or now.conductor is None or port is None:
-        return None
-    return _Line(now.instance_uuid, now.conductor, str(port))
-
-
 class Consoles:
     """The consoles that nova-compute has started, and when each was asked for last. Safe to share between threads.
 
@@ -74,7 +51,6 @@ class Consoles:
         self._lock = threading.Lock()
         self._asked_for: dict[str, tuple[str, float]] = {}
         self._knows_earlier = False
-        self._lines: dict[str, tuple[_Line, Any]] = {}
 
     def serial(self, services: Services, instance: Any, node: Node) -> Any:
         """Where nova-serialproxy finds the console, which runs.
@@ -83,16 +59,7 @@ class Consoles:
             NodeUnavailable, ConsoleFailed: there is none, or none that the proxy could use.
         """
         self._asked(instance, node)
-        with self._lock:
-            line, address = self._lines.get(node.uuid, (None, None))
-        if line is not None and line == _line(services, node):
-            return address
-        address = _serial(services, node)
-        line = _line(services, node)
-        if line is not None and line.port == str(address.port):
-            with self._lock:
-                self._lines[node.uuid] = line, address
-        return address
+        return _serial(services, node)
 
     def vnc(self, services: Services, instance: Any, node: Node) -> Any:
         """Where nova-novncproxy finds the console, which runs: behind Ironic's own proxy, whose address Ironic gives to users.
@@ -144,7 +111,6 @@ class Consoles:
             return
         with self._lock:
             self._asked_for.pop(node.uuid, None)
-            self._lines.pop(node.uuid, None)
         try:
             if NOTE in instance.system_metadata:
                 console.disable(services, node, options(CONF.ironic.serial_console_state_timeout or None), force=True)
