@@ -136,7 +136,9 @@ def test_an_instance_lives_as_with_the_library(client: ServiceClient, site: Site
     assert "web" in {group.name for group in groups}
     client.remove_security_group("web-1", "web")
     assert client.console("web-1") is None
+    assert not client.console_runs("web-1")
     assert client.enable_console("web-1").url.startswith("tcp://")
+    assert client.console_runs("web-1")
     client.disable_console("web-1", force=True)
     client.crash_dump("web-1")
     assert client.rescue("web-1", Secret("chosen")).reveal() == "chosen"

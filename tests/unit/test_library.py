@@ -109,3 +109,27 @@ def test_an_instance_or_node_that_is_not_there_is_said_not_to_be(name: str) -> N
             with pytest.raises(BloomeryError) as refusal:
                 call(name)
             assert isinstance(refusal.value, LookupError | ValueError)
+
+
+INSTANCE = "11111111-1111-4111-8111-111111111111"
+
+
+@pytest.mark.parametrize("name", ["n1", "web-1", INSTANCE])
+def test_a_machine_is_found_by_its_name_or_its_instances_and_no_name_is_looked_for_twice(name: str) -> None:
+    with IronicSimulator() as ironic:
+        info = {"display_name": "web-1"}
+        ironic.add_node(
+            "n1", instance_uuid=INSTANCE, provision_state="active", instance_info=info, console_enabled=True
+        )
+        it = bloomery.connect(session=Session(NoAuth()), endpoints={"baremetal": ironic.url})
+        assert it.console_runs(name)
+        looked_for = [request.path for request in ironic.requests if request.path.startswith("/v1/nodes/")]
+        assert len(looked_for) == len(set(looked_for))
+
+
+def test_what_is_no_machine_is_said_not_to_be_one() -> None:
+    with IronicSimulator() as ironic:
+        it = bloomery.connect(session=Session(NoAuth()), endpoints={"baremetal": ironic.url})
+        for name in ("n1", INSTANCE):
+            with pytest.raises(NodeNotFound, match=r"no node .*, and no instance"):
+                it.console_runs(name)
