@@ -328,6 +328,17 @@ def test_a_screen_is_passed_on_both_ways_until_the_console_is_stopped(screened: 
         assert closed.value.rcvd.reason == "the console was stopped"
 
 
+def test_a_screen_that_breaks_off_is_said_to_have(screened: tuple[Site, VncScreen]) -> None:
+    site, screen = screened
+    with on_screen(site) as viewer:
+        assert viewer.recv(timeout=TIMEOUT_S) == VERSION
+        screen.breaks_off()
+        with pytest.raises(ConnectionClosed) as closed:
+            viewer.recv(timeout=TIMEOUT_S)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.reason == "the console was interrupted"
+
+
 def why_closed(site: Caller) -> str:
     """Why somebody sees no screen."""
     with on_screen(site) as viewer, pytest.raises(ConnectionClosed) as closed:

@@ -1,11 +1,12 @@
-"""A screen behind a WebSocket, as Ironic's proxy has them: RFB 3.8 without authentication, in one colour."""
+"""A screen: RFB 3.8 without authentication, in one colour; behind a WebSocket, as Ironic's proxy has them, or bare."""
 
 from __future__ import annotations
 
+import socket
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from websockets.exceptions import ConnectionClosed
@@ -21,20 +22,44 @@ _SIZES = {0: 20, 3: 10, 4: 8, 5: 6}
 """How long the messages of a viewer are: pixel format, update request, key, pointer."""
 
 
-class _Stream:
-    """The bytes of a viewer, however they were cut into messages."""
+class _Gone(Exception):
+    """The viewer has left."""
 
-    def __init__(self, connection: ServerConnection) -> None:
+
+class _Stream:
+    """What is said to a viewer, and his bytes, however they were cut into messages."""
+
+    def __init__(self, connection: ServerConnection | socket.socket) -> None:
         self._connection = connection
         self._kept = b""
 
     def read(self, size: int) -> bytes:
         while len(self._kept) < size:
-            message = self._connection.recv()
-            assert isinstance(message, bytes)
-            self._kept += message
+            self._kept += self._heard()
         read, self._kept = self._kept[:size], self._kept[size:]
         return read
+
+    def _heard(self) -> bytes:
+        try:
+            if isinstance(self._connection, socket.socket):
+                message: bytes | str = self._connection.recv(4096)
+            else:
+                message = self._connection.recv()
+        except (ConnectionClosed, OSError):
+            raise _Gone from None
+        if not message:
+            raise _Gone
+        assert isinstance(message, bytes)
+        return message
+
+    def send(self, said: bytes) -> None:
+        try:
+            if isinstance(self._connection, socket.socket):
+                self._connection.sendall(said)
+            else:
+                self._connection.send(said)
+        except (ConnectionClosed, OSError):
+            raise _Gone from None
 
 
 @dataclass
@@ -46,33 +71,46 @@ class VncScreen:
         paths: which addresses were asked for.
         keys: the keys that were pressed, as X11 numbers them.
         pressed: is set when one was.
+        viewer: who came last, behind a WebSocket.
     """
 
     url: str = ""
     paths: list[str] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
     pressed: threading.Event = field(default_factory=threading.Event)
+    viewer: ServerConnection | None = None
+
+    def breaks_off(self) -> None:
+        """The viewer's connection is cut, without a word."""
+        assert self.viewer is not None
+        self.viewer.socket.shutdown(socket.SHUT_RDWR)
 
     def serve(self, connection: ServerConnection) -> None:
-        """One viewer, until he leaves."""
+        """One viewer behind a WebSocket, until he leaves."""
         assert connection.request is not None
         self.paths.append(connection.request.path)
-        stream = _Stream(connection)
-        try:
-            connection.send(VERSION)
+        self.viewer = connection
+        self._show(_Stream(connection))
+
+    def serve_bare(self, connection: socket.socket) -> None:
+        """One viewer, until he leaves."""
+        with connection:
+            self._show(_Stream(connection))
+
+    def _show(self, stream: _Stream) -> None:
+        with suppress(_Gone):
+            stream.send(VERSION)
             assert stream.read(len(VERSION)) == VERSION
-            connection.send(b"\x01\x01")
+            stream.send(b"\x01\x01")
             assert stream.read(1) == b"\x01"
-            connection.send(struct.pack(">I", 0))
+            stream.send(struct.pack(">I", 0))
             stream.read(1)
             name = b"a machine"
-            connection.send(struct.pack(">HH", WIDTH, HEIGHT) + _FORMAT + struct.pack(">I", len(name)) + name)
+            stream.send(struct.pack(">HH", WIDTH, HEIGHT) + _FORMAT + struct.pack(">I", len(name)) + name)
             while True:
-                self._answer(connection, stream)
-        except ConnectionClosed:
-            return
+                self._answer(stream)
 
-    def _answer(self, connection: ServerConnection, stream: _Stream) -> None:
+    def _answer(self, stream: _Stream) -> None:
         (kind,) = stream.read(1)
         if kind == 2:  # encodings
             (count,) = struct.unpack(">xH", stream.read(3))
@@ -88,7 +126,7 @@ class VncScreen:
             self.pressed.set()
         if kind == 3 and not said[0]:
             pixels = bytes((*COLOUR, 0)) * (WIDTH * HEIGHT)
-            connection.send(struct.pack(">BxHHHHHi", 0, 1, 0, 0, WIDTH, HEIGHT, 0) + pixels)
+            stream.send(struct.pack(">BxHHHHHi", 0, 1, 0, 0, WIDTH, HEIGHT, 0) + pixels)
 
 
 @contextmanager
@@ -102,3 +140,26 @@ def vnc_screen() -> Iterator[VncScreen]:
             yield screen
         finally:
             server.shutdown()
+
+
+@contextmanager
+def bare_screen() -> Iterator[tuple[VncScreen, int]]:
+    """A screen on a TCP port of loopback, and that port, until the end of the block."""
+    screen = VncScreen()
+    viewers: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    viewer, _ = server.accept()
+                    viewers.append(viewer)
+                    threading.Thread(target=screen.serve_bare, args=(viewer,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield screen, int(server.getsockname()[1])
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            for viewer in viewers:
+                viewer.close()

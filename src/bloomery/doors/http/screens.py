@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
 from bloomery.doors.http.problems import Refusal
@@ -39,7 +39,10 @@ def stream_of(url: str) -> str:
 
 
 async def relay(socket: WebSocket, url: str, *ends: Callable[[], Coroutine[Any, Any, None]]) -> str:
-    """What both sides sent has been passed on, until one of them left or one of the ends has come; says why it is over.
+    """What both sides sent has been passed on, until one of them left or broke off, or one of the ends has come.
+
+    Returns:
+        Why it is over.
 
     Raises:
         Refusal: the console cannot be reached.
@@ -61,6 +64,8 @@ async def relay(socket: WebSocket, url: str, *ends: Callable[[], Coroutine[Any, 
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+        except ConnectionClosed:
+            return "the console was interrupted"
         finally:
             for task in tasks:
                 task.cancel()
