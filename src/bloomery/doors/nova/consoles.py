@@ -10,14 +10,13 @@ import threading
 from typing import Any
 from urllib.parse import urlsplit
 
-import oslo_messaging
 from nova import context as nova_context
-from nova import exception, objects
+from nova import objects
 from nova.console import type as console_type
-from oslo_db.exception import DBError
 
 from bloomery.deadline import Clock, Deadline, SystemClock
 from bloomery.doors.nova.config import CONF, options, quick_timeout_s
+from bloomery.doors.nova.errors import NOVA_IS_AWAY
 from bloomery.errors import BloomeryError, ConsoleFailed
 from bloomery.ironic import Node
 from bloomery.operations import console
@@ -28,8 +27,6 @@ log = logger(__name__)
 
 NOTE, STARTED = "bloomery_console", "started"
 """What the server's `system_metadata` has while a console of its runs that nova-compute has started."""
-NOVA_IS_AWAY = (exception.NovaException, oslo_messaging.MessagingException, DBError)
-"""What Nova's objects raise when its database or bus is away, or the server was deleted meanwhile."""
 
 
 def idle_timeout_s() -> float:

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
+import oslo_messaging
 from keystoneauth1 import exceptions as ksa_exceptions
 from nova import exception
+from oslo_db.exception import DBError
+from sqlalchemy.exc import SQLAlchemyError
 
 from bloomery import errors
 from bloomery.errors import BloomeryError
@@ -16,6 +19,9 @@ from bloomery.plain import logger, without_places
 log = logger(__name__)
 
 NovaError = Callable[[str], Exception]
+
+NOVA_IS_AWAY = (exception.NovaException, oslo_messaging.MessagingException, DBError, SQLAlchemyError)
+"""What Nova's objects raise when its database or bus is away, or the server was deleted meanwhile."""
 
 TABLE: Mapping[type[BloomeryError], type[Exception]] = MappingProxyType(
     {

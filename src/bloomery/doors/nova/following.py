@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import oslo_messaging
 from nova import exception
 from nova.compute import task_states, vm_states
-from oslo_db.exception import DBError
-from sqlalchemy.exc import SQLAlchemyError
 
 from bloomery.deadline import Cancellation
 from bloomery.doors.nova.config import CONF, options
+from bloomery.doors.nova.errors import NOVA_IS_AWAY
 from bloomery.operations.run import Options, Progress
 from bloomery.plain import logger
 
@@ -62,7 +60,7 @@ class Follower:
                 self.instance.save()
         except exception.InstanceNotFound:
             self.cancellation.cancel()
-        except (exception.NovaException, oslo_messaging.MessagingException, DBError, SQLAlchemyError) as problem:
+        except NOVA_IS_AWAY as problem:
             # Nova's database or bus is away for a while: the deploy is none of its business.
             log.info("could not look at server %s: %s", self.instance.uuid, problem)
 
