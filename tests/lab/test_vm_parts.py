@@ -9,9 +9,11 @@ import pytest
 import requests
 
 from bloomery import lab
+from bloomery.lab import images as lab_images
 from bloomery.lab.enrol import plan
 from bloomery.lab.sums import Sums
-from bloomery.lab.vm import images, programs
+from bloomery.lab.vm import images as vm_images
+from bloomery.lab.vm import programs
 from bloomery.lab.vm.disks import holds, is_blank
 from bloomery.lab.vm.qemu import AGENT_ADDRESS, AGENT_PORT, Hardware, Machine, Refused
 
@@ -92,10 +94,10 @@ def test_hardware_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert Hardware.from_json({**written, "disks": list(it.disks), "mac_addresses": list(it.mac_addresses)}) == it
 
 
-def test_of_two_virtual_machines_one_boots_by_http_with_a_port_group_and_one_over_virtual_media() -> None:
+def test_of_two_virtual_machines_one_boots_over_virtual_media_with_a_port_group_and_one_by_http() -> None:
     first, second = plan(lab.Options(nodes=2, kind=lab.Kind.VM))
-    assert (first.boot_interface, first.has_port_group) == ("redfish-https", True)
-    assert (second.boot_interface, second.has_port_group) == ("redfish-virtual-media", False)
+    assert (first.boot_interface, first.has_port_group) == ("redfish-virtual-media", True)
+    assert (second.boot_interface, second.has_port_group) == ("redfish-https", False)
     assert {first.resource_class, second.resource_class} == {"baremetal.vm"}
 
 
@@ -107,6 +109,16 @@ def test_more_virtual_machines_than_a_machine_carries_are_refused() -> None:
 def test_a_time_to_call_back_that_is_none_is_refused() -> None:
     with pytest.raises(lab.LabError, match="1 second or more to call back, not 0"):
         lab.Options(call_back_seconds=0)
+
+
+def test_an_image_says_whether_it_is_one_of_a_partition(tmp_path: Path) -> None:
+    built = {}
+    for name in ("debian", "debian-partition-2"):
+        file = tmp_path / name
+        file.write_text(name)
+        built[name] = file, Sums.of(file)
+    made = lab_images.create(tmp_path / "images", base_url="http://127.0.0.1:1", built=built)
+    assert {name for name, image in made.items() if image.is_partition} == {"partition", "debian-partition-2"}
 
 
 # Their disks
@@ -143,26 +155,26 @@ def test_what_is_on_a_disk_is_found_where_it_crosses_blocks_too(tmp_path: Path) 
 def test_a_changed_recipe_makes_other_images_and_an_equal_one_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {part.name: images.fingerprint(part) for part in images.PARTS}
+    before = {part.name: vm_images.fingerprint(part) for part in vm_images.PARTS}
     recipe = tmp_path / "recipe"
-    shutil.copytree(images.RECIPE, recipe)
-    monkeypatch.setattr(images, "RECIPE", recipe)
-    assert {part.name: images.fingerprint(part) for part in images.PARTS} == before
+    shutil.copytree(vm_images.RECIPE, recipe)
+    monkeypatch.setattr(vm_images, "RECIPE", recipe)
+    assert {part.name: vm_images.fingerprint(part) for part in vm_images.PARTS} == before
     with (recipe / "agent" / "init").open("a") as script:
         script.write("# another line\n")
-    after = {part.name: images.fingerprint(part) for part in images.PARTS}
+    after = {part.name: vm_images.fingerprint(part) for part in vm_images.PARTS}
     assert after["agent"] != before["agent"]
     assert after["instance"] == before["instance"]
 
 
 def test_images_that_are_not_all_built_are_not_found(tmp_path: Path) -> None:
-    assert images.find(tmp_path) is None
-    (tmp_path / f"agent-{images.fingerprint(images.AGENT)}").mkdir()
-    assert images.find(tmp_path) is None
+    assert vm_images.find(tmp_path) is None
+    (tmp_path / f"agent-{vm_images.fingerprint(vm_images.AGENT)}").mkdir()
+    assert vm_images.find(tmp_path) is None
 
 
 def test_what_the_agent_needs_is_pinned_by_version_and_hash() -> None:
-    lines = (images.AGENT.recipe / "requirements.txt").read_text().splitlines()
+    lines = (vm_images.AGENT.recipe / "requirements.txt").read_text().splitlines()
     pins = [line for line in lines if not line.startswith("#")]
     assert any(pin.startswith("ironic-python-agent==") for pin in pins)
     assert [pin for pin in pins if "==" not in pin or "--hash=sha256:" not in pin] == []

@@ -471,14 +471,26 @@ class NovaSite:
             ("bm-equipped", "BAREMETAL_FAKE", ("CUSTOM_GPU",), 0),
             ("bm-ephemeral", "BAREMETAL_FAKE", (), 5),
         ):
-            flavor = {"name": name, "id": name, "ram": 16384, "vcpus": 8, "disk": 10, "swap": 0}
-            flavor["OS-FLV-EXT-DATA:ephemeral"] = ephemeral_gib
-            self.call("POST", "flavors", {"flavor": flavor}, user="admin")
-            specs = {f"resources:CUSTOM_{resource_class}": "1", "capabilities:boot_mode": "uefi"}
-            specs |= {f"resources:{kind}": "0" for kind in ("VCPU", "MEMORY_MB", "DISK_GB")}
-            specs |= {f"trait:{trait}": "required" for trait in traits}
-            # Later versions refuse `capabilities:boot_mode`, which operators of Ironic have used for years.
-            self.call("POST", f"flavors/{name}/os-extra_specs", {"extra_specs": specs}, user="admin", version="2.85")
+            self.add_flavor(name, resource_class, traits, ephemeral_gib=ephemeral_gib)
+
+    def add_flavor(
+        self,
+        name: str,
+        resource_class: str,
+        traits: tuple[str, ...] = (),
+        *,
+        root_gib: int = 10,
+        ephemeral_gib: int = 0,
+    ) -> None:
+        """Nova has the flavor: one node of that custom resource class, with the traits."""
+        flavor = {"name": name, "id": name, "ram": 16384, "vcpus": 8, "disk": root_gib, "swap": 0}
+        flavor["OS-FLV-EXT-DATA:ephemeral"] = ephemeral_gib
+        self.call("POST", "flavors", {"flavor": flavor}, user="admin")
+        specs = {f"resources:CUSTOM_{resource_class}": "1", "capabilities:boot_mode": "uefi"}
+        specs |= {f"resources:{kind}": "0" for kind in ("VCPU", "MEMORY_MB", "DISK_GB")}
+        specs |= {f"trait:{trait}": "required" for trait in traits}
+        # Later versions refuse `capabilities:boot_mode`, which operators of Ironic have used for years.
+        self.call("POST", f"flavors/{name}/os-extra_specs", {"extra_specs": specs}, user="admin", version="2.85")
 
     @property
     def equipped(self) -> LabNode | None:

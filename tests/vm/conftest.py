@@ -1,4 +1,4 @@
-"""A lab with two virtual machines, up once for all tests here: one boots by HTTP, with a bond, one by virtual media."""
+"""A lab with two virtual machines, up once for all tests here: one boots over virtual media, with a bond, one by HTTP."""
 
 from __future__ import annotations
 

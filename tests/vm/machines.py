@@ -78,8 +78,9 @@ class Machines:
 
     def image(self, name: str) -> tuple[str, ...]:
         """The options that name the image."""
-        kind = ("--partition-image",) if "partition" in name else ()
-        return ("--image", self.lab.images[name].url, "--checksum", f"{self.lab.images_url}/SHA256SUMS", *kind)
+        image = self.lab.images[name]
+        kind = ("--partition-image",) if image.is_partition else ()
+        return ("--image", image.url, "--checksum", f"{self.lab.images_url}/SHA256SUMS", *kind)
 
     def login(self, node: str, address: str = ADDRESS) -> Login:
         """A way into the instance, once it has come up."""
@@ -106,6 +107,16 @@ class Machines:
         """The machine has no power; nobody but the BMC knows."""
         url = f"{self.lab.bmc_url}/redfish/v1/Systems/{self.lab.node(node).uuid}/Actions/ComputerSystem.Reset"
         requests.post(url, json={"ResetType": "ForceOff"}, timeout=60).raise_for_status()
+
+    @contextmanager
+    def left_on_when_rescued(self, node: str) -> Iterator[None]:
+        """Within the block Ironic does not take the medium out of the machine, and with it its power, once it is rescued."""
+        path = f"nodes/{self.lab.node(node).uuid}"
+        self.ironic.call("PATCH", path, [{"op": "add", "path": "/driver_info/fast_track", "value": True}])
+        try:
+            yield
+        finally:
+            self.ironic.call("PATCH", path, [{"op": "remove", "path": "/driver_info/fast_track"}])
 
     @contextmanager
     def hanging_in_firmware(self, node: str) -> Iterator[None]:

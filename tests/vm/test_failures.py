@@ -29,6 +29,7 @@ def assert_is_as_it_was(machines: Machines) -> None:
     until(lambda: is_free(machines), what="that the node is free again", timeout_s=2 * BOOT_S, poll_s=2)
     node = machines.ironic.node(machines.lab.node(NODE))
     assert (node["extra"], node["instance_info"], node["maintenance"]) == ({}, {}, False)
+    assert machines.hardware(NODE)["power"] == "Off"
 
 
 def test_a_wrong_checksum_is_named_as_the_reason(machines: Machines) -> None:

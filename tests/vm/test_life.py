@@ -100,15 +100,16 @@ def test_an_interface_is_detached_and_attached(machines: Machines) -> None:
 
 def test_the_rescue_system_answers_to_the_password_and_the_instance_comes_back(machines: Machines) -> None:
     (machines.folder / "password").write_text("a-rescue-password\n")
-    machines.run("rescue", NAME, "--password-file", "password", "--timeout", str(2 * BOOT_S))
-    hardware = machines.hardware(NODE)
-    rescue = Login(port=hardware["ssh_port"], user="rescue", password="a-rescue-password")
-    rescue.wait(timeout_s=BOOT_S)
-    # The instance's disk is there, and is not what runs.
-    assert "lab-root" in rescue.run("lsblk -no LABEL")
-    assert rescue.run("test -e /etc/lab-image || echo another system") == "another system"
-    assert not Login(port=hardware["ssh_port"], user="rescue", password="another").is_let_in()
-    machines.run("unrescue", NAME, "--timeout", str(2 * BOOT_S))
+    with machines.left_on_when_rescued(NODE):
+        machines.run("rescue", NAME, "--password-file", "password", "--timeout", str(2 * BOOT_S))
+        hardware = machines.hardware(NODE)
+        rescue = Login(port=hardware["ssh_port"], user="rescue", password="a-rescue-password")
+        rescue.wait(timeout_s=BOOT_S)
+        # The instance's disk is there, and is not what runs.
+        assert "lab-root" in rescue.run("lsblk -no LABEL")
+        assert rescue.run("test -e /etc/lab-image || echo another system") == "another system"
+        assert not Login(port=hardware["ssh_port"], user="rescue", password="another").is_let_in()
+        machines.run("unrescue", NAME, "--timeout", str(2 * BOOT_S))
     assert machines.login(NODE).run("cat /etc/lab-image") == "debian"
 
 

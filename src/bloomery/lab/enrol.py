@@ -29,8 +29,8 @@ _SIZES: Mapping[str, dict[str, int]] = {
 def plan(options: Options) -> tuple[LabNode, ...]:
     """The nodes that a lab of these options has; the same each time.
 
-    Virtual machines boot by HTTP under UEFI and have a port group over their two NICs, or, every second of them, boot over
-    virtual media and have none.
+    Virtual machines boot over virtual media and have a port group over their two NICs, or, every second of them, boot by
+    HTTP under UEFI and have none.
 
     Of every four nodes the second has a GPU, the third a port group over its two NICs, and the fourth (with a BMC) is
     large and boots over virtual media. The others boot from the network: Ironic 39.0.0 switches a node with virtual
@@ -45,7 +45,7 @@ def _plan_one(number: int, options: Options) -> LabNode:
             uuid=str(uuid.uuid5(_UUID_NAMESPACE, f"node-{number}")),
             name=f"node-{number}",
             kind=Kind.VM,
-            boot_interface="redfish-virtual-media" if number % 2 else "redfish-https",
+            boot_interface="redfish-https" if number % 2 else "redfish-virtual-media",
             resource_class="baremetal.vm",
             traits=("CUSTOM_LAB",),
             mac_addresses=_mac_addresses(number),

@@ -20,6 +20,7 @@ from bloomery.lab import glance
 from bloomery.lab.model import Image
 from bloomery.lab.service import Service
 from bloomery.lab.sums import Sums
+from bloomery.lab.vm.images import PARTITIONS
 from bloomery.lab.wait import answers
 
 MIB = 1024 * 1024
@@ -66,7 +67,12 @@ def create(folder: Path, *, base_url: str, built: Mapping[str, tuple[Path, Sums]
         path.symlink_to(built_path)
         files[name] = path, sums_of_it
     images = {
-        name: Image(url=f"{base_url}/{path.name}", sha256=it.sha256, size_bytes=path.stat().st_size)
+        name: Image(
+            url=f"{base_url}/{path.name}",
+            sha256=it.sha256,
+            size_bytes=path.stat().st_size,
+            is_partition=name in ("partition", *PARTITIONS),
+        )
         for name, (path, it) in files.items()
     }
     sums = "".join(f"{image.sha256}  {image.url.rpartition('/')[2]}\n" for image in images.values())

@@ -72,11 +72,16 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """A file that the lab's image server hands out."""
+    """A file that the lab's image server hands out.
+
+    Attributes:
+        is_partition: whether it holds the file system of one partition, and no partition table.
+    """
 
     url: str
     sha256: str
     size_bytes: int
+    is_partition: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

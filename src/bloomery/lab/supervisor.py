@@ -293,13 +293,15 @@ def _write_cloud_config(lab: Lab) -> None:
 def _write_catalogue(lab: Lab) -> None:
     """The images that an instance can be deployed with are in a file, as `bloomery serve --images` reads it."""
     rows: list[dict[str, str | bool]] = [
-        {"name": name, "source": image.url, "checksum": f"sha256:{image.sha256}"}
+        {
+            "name": name,
+            "source": image.url,
+            "checksum": f"sha256:{image.sha256}",
+            **({"is_partition": True} if image.is_partition else {}),
+        }
         for name, image in lab.images.items()
         if name.startswith(("whole-disk", "debian"))
     ]
-    for row in rows:
-        if str(row["name"]).startswith("debian-partition"):
-            row["is_partition"] = True
     lab.catalogue.write_text(yaml.safe_dump(rows, sort_keys=False))
 
 

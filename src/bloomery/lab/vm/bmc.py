@@ -111,6 +111,7 @@ class VirtualMachines(AbstractSystemsDriver):  # type: ignore[misc]
     """The emulator's systems, each of them a machine of QEMU's."""
 
     _systems: dict[str, _System]
+    _request = threading.local()
 
     @classmethod
     def initialize(cls, config: dict[str, Any], logger: Any) -> type["VirtualMachines"]:
@@ -155,7 +156,14 @@ class VirtualMachines(AbstractSystemsDriver):  # type: ignore[misc]
         return self.system(identity).boot_device
 
     def set_boot_device(self, identity: str, boot_source: str) -> None:
-        self.system(identity).boot_device = boot_source
+        system = self.system(identity)
+        uri, self._request.http_boot_uri = getattr(self._request, "http_boot_uri", None), None
+        with system.lock:
+            if system.http_boot_uri and not uri:
+                # A medium that HTTP boot has put into the drive has nobody else who takes it out.
+                emulator.app.vmedia.eject_image(system.machine.hardware.uuid, "Cd")
+                self.set_boot_image(identity, "Cd")
+            system.http_boot_uri, system.boot_device = uri, boot_source
 
     def get_boot_mode(self, identity: str) -> str:
         return self.system(identity).boot_mode
@@ -197,7 +205,8 @@ class VirtualMachines(AbstractSystemsDriver):  # type: ignore[misc]
         return self.system(identity).http_boot_uri
 
     def set_http_boot_uri(self, uri: str | None) -> None:
-        """Taken and not kept: the emulator puts the medium into the drive, and does not say of which machine the URI is."""
+        """Kept for the boot device that the same request sets next: only that says of which machine the URI is."""
+        self._request.http_boot_uri = uri
 
     def get_nics(self, identity: str) -> list[dict[str, str]]:
         return [{"id": mac, "mac": mac} for mac in self.system(identity).machine.hardware.mac_addresses]

@@ -78,6 +78,8 @@ INSTANCE = _Part(
 """Two instances, which differ in the name in their `/etc/lab-image`, each as the image of a whole disk and of one partition;
 and the EFI system partition of the media that boot the agent."""
 
+PARTITIONS = frozenset({"debian-partition", "debian-partition-2"})
+"""Those that are images of one partition."""
 PARTS = (AGENT, INSTANCE)
 _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 _BOOT_PARTITION_MIB = 16
