@@ -164,7 +164,7 @@ def test_a_rebuild_changes_the_system(nova: NovaSite, machines: Machines, server
 
 
 def test_after_a_delete_nothing_of_the_server_is_on_any_disk(nova: NovaSite, machines: Machines, server: str) -> None:
-    login(machines).run(f"echo {MARKER} | sudo tee /root/marker; sync")
+    login(machines).run(f"echo {MARKER} | sudo tee /var/tmp/marker; sync")
     assert holds(machines.disk(NODE, 1), MARKER.encode())
     nova.delete(server)
     nova.assert_gone(server, machines.lab.node(NODE))

@@ -70,7 +70,10 @@ class _System:
     def switch_on(self) -> None:
         with self.lock:
             self.comes_back = False
-            self.machine.switch_on(boot_from=self.boot_device, medium=self.medium, is_stuck=self.is_stuck)
+            if not self.machine.is_on:
+                # It hangs once: without power it comes to itself.
+                is_stuck, self.is_stuck = self.is_stuck, False
+                self.machine.switch_on(boot_from=self.boot_device, medium=self.medium, is_stuck=is_stuck)
 
     def cut_power(self) -> None:
         with self.lock:
