@@ -75,7 +75,7 @@ bench: all-installed ## measure beside openstacksdk, metalsmith and Nova's drive
 bench-service: all-installed ## the HTTP service under load, into benchmarks/results/ and docs/performance.md; needs `hey`
 	@$(PY) -m benchmarks.serving
 
-lock: ## resolve every dependency again into requirements/lock.txt (needs uv and a network)
+lock: ## resolve every dependency again into requirements/, and the deploy agent's (needs uv and a network)
 	@tools/lock.sh
 
 clean: ## remove what builds and tests left; .venv and .lab stay

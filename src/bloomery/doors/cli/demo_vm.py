@@ -12,7 +12,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,8 @@ ADDRESS = "10.20.5.10"
 MARKER = "the former tenant was here"
 BOOT_TIMEOUT_S = 1200.0
 """Under emulation, on a machine that has other things to do, a system takes minutes to come up."""
+SHUT_DOWN_S = 600
+"""And to go down."""
 
 
 class Inside:
@@ -97,7 +99,7 @@ def play(console: Console, it: lab.Lab, *, keep: bool) -> Stage:
 
     with closing(Witnesses(it)) as witnesses:
 
-        def show(title: str, sentence: str, command: str, ask: Callable[[], Iterator[Finding]]) -> None:
+        def show(title: str, sentence: str, command: str, ask: Callable[[], Iterable[Finding]]) -> None:
             stage.play(Scene(title=title, sentence=sentence, command=command, ask=lambda _witnesses: ask()), witnesses)
 
         show(
@@ -116,15 +118,15 @@ def play(console: Console, it: lab.Lab, *, keep: bool) -> Stage:
         console.print(Text("The way in is a port of loopback: `bloomery lab forward` opens it.", "italic"))
         show(
             "log in",
-            "With the key, as anybody would. What is written now is what the next tenant must not find.",
-            f"{ssh()} 'echo {MARKER} | sudo tee /etc/marker; uptime; ip -brief address; lsblk -o NAME,SIZE,SERIAL'",
-            lambda: _written(inside),
+            "With the key, as anybody would.",
+            f"{ssh()} 'uptime; ip -brief address; lsblk -o NAME,SIZE,SERIAL'",
+            lambda: (),
         )
         boot = inside.login().run("cat /proc/sys/kernel/random/boot_id")
         show(
             "reboot",
             "The power button is pressed; the system notices, ends in peace and comes up again.",
-            f"bloomery reboot {NAME} --soft",
+            f"bloomery reboot {NAME} --soft {SHUT_DOWN_S} --timeout {BOOT_TIMEOUT_S:.0f}",
             lambda: _rebooted(inside, boot),
         )
         show(
@@ -133,7 +135,7 @@ def play(console: Console, it: lab.Lab, *, keep: bool) -> Stage:
             f"bloomery rebuild {NAME} -c name -c image -c state -c power_state \\\n"
             f"    --image {second.url} \\\n"
             f"    --checksum {checksums}",
-            partial(of_instance, inside, "debian-2"),
+            lambda: _rebuilt(inside),
         )
         show(
             "destroy",
@@ -144,8 +146,10 @@ def play(console: Console, it: lab.Lab, *, keep: bool) -> Stage:
     return stage
 
 
-def _written(inside: Inside) -> Iterator[Finding]:
-    inside.login().run("sync")
+def _rebuilt(inside: Inside) -> Iterator[Finding]:
+    """The instance has the other image; and something is on the disk now that the next tenant must not find."""
+    yield from of_instance(inside, "debian-2")
+    inside.login().run(f"echo {MARKER} | sudo tee /etc/marker; sync")
     said = "there" if holds(inside.disks[1], MARKER.encode()) else "not there"
     yield Finding(asked="disk", about="marker on LAB-0-B", said=said, wanted="there")
 
