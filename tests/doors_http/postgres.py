@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import psycopg
 import pytest
 
@@ -137,6 +138,22 @@ class Server:
         self._listener.start()
         assert is_ready.wait(START_TIMEOUT_S), "".join(said)
         assert self._process.poll() is None, "".join(said)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within the block it accepts connections and what is sent, and answers nothing: as on a machine that hangs."""
+        assert self._process is not None
+        server = psutil.Process(self._process.pid)
+        server.suspend()
+        stopped = [server]
+        try:
+            for child in server.children(recursive=True):
+                child.suspend()
+                stopped.append(child)
+            yield
+        finally:
+            for process in stopped:
+                process.resume()
 
     def stop(self) -> None:
         """It is away at once, as after a crash; what was committed is there again when it starts."""

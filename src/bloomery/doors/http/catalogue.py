@@ -35,9 +35,16 @@ async def about(request: Request, service: TheService, caller: Reader) -> Respon
         "me": {"name": caller.name, "role": caller.role.word, "project_id": caller.project_id},
         "stale_s": following.stale_s,
         "stale_reason": caller.shown(str(failure)) if failure is not None else None,
+        "log_reason": _seen_by(caller, service.feed.failure),
         "last_event": service.feed.last,
     }
     return answer(request, shown)
+
+
+def _seen_by(caller: Principal, failure: StoreUnavailable | None) -> str | None:
+    if failure is None:
+        return None
+    return failure.detail if caller.sees_all else failure.told_users
 
 
 @router.get("/v1/networks", response_model=s.NetworkList, responses=READS)

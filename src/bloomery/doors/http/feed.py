@@ -102,6 +102,7 @@ class Feed:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.last = 0
+        self.failure: StoreUnavailable | None = None
         self._kept: list[_Kept] = []
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -138,8 +139,21 @@ class Feed:
                     if len(found) < READ_AT_ONCE:
                         break
             except StoreUnavailable as problem:
-                log.warning("events cannot be read: %s", problem)
+                self._stands(problem)
                 self._stopping.wait(LOOK_EVERY_S)
+            else:
+                self._stands(None)
+
+    def _stands(self, failure: StoreUnavailable | None) -> None:
+        """The log can be read, or cannot; whoever listens is told when that changes."""
+        before, self.failure = self.failure, failure
+        if (before is None) == (failure is None):
+            return
+        if failure is not None:
+            log.warning("events cannot be read: %s", failure)
+        else:
+            log.info("events can be read again")
+        self._rouse_all()
 
     def _rouse_all(self) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -170,7 +184,8 @@ class Feed:
         """Server-sent events for the listener, all after that number, without end; None begins now.
 
         Whoever comes back with the number of the last event that he has got misses none. If some of those that followed have
-        been forgotten meanwhile, the first event is `gap`, and he had better read everything anew.
+        been forgotten meanwhile, the first event is `gap`, and he had better read everything anew. While the log cannot be
+        read there are no events: `log` says when that begins and ends.
         """
         with self._in_a_group() as group:
             async for frame in self._stream(listener, after, group):
@@ -179,19 +194,29 @@ class Feed:
     async def _stream(self, listener: Listener, after: int | None, group: _Group) -> AsyncIterator[bytes]:
         yield f"retry: {RETRY_MS}\n\n".encode()
         at = self.last if after is None else after
-        if after is not None:
-            first, last = await to_thread.run_sync(self.store.first_and_last_event)
-            if at > last or first > at + 1:
-                yield _frame(last, "gap", {"after": at, "first": first, "last": last})
-                at = last if at > last else first - 1
-        else:
+        if after is None:
             # A browser that loses the connection before anything happens has a number to come back with.
             yield _frame(at, "hello", {"last": at})
+        is_known = after is None
+        is_away = False
         while not self._stopping.is_set():
             news = group.news
-            found = self._after(at)
-            if found is None:
-                found = await self._before_memory(at)
+            if is_away != (self.failure is not None):
+                is_away = not is_away
+                yield _frame(at, "log", {"away": is_away})
+            try:
+                if not is_known:
+                    first, last = await to_thread.run_sync(self.store.first_and_last_event)
+                    is_known = True
+                    if at > last or first > at + 1:
+                        yield _frame(last, "gap", {"after": at, "first": first, "last": last})
+                        at = last if at > last else first - 1
+                found = self._after(at)
+                if found is None:
+                    found = await self._before_memory(at)
+            except StoreUnavailable:
+                # The thread that reads says so, and when it can be read again.
+                found = self._after(at) or []
             if found:
                 at = found[-1].number
                 frames = [event.frame_for(listener.principal) for event in found if listener.hears(event)]

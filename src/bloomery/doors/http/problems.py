@@ -63,18 +63,25 @@ class Refusal(Exception):
 
 
 class StoreUnavailable(Refusal):
-    """The service's log cannot be written or read, so that nothing is begun: a full disk, a database that is away."""
+    """The service's log cannot be written or read, so that nothing is begun: a full disk, a database that is away.
 
-    def __init__(self, reason: str) -> None:
+    Args:
+        reason: why.
+        is_open: whether what was to be written may be there all the same: nobody answered when it was committed.
+        advice: what to do, where it is not to be asked again.
+    """
+
+    def __init__(self, reason: str, *, is_open: bool = False, advice: str | None = None) -> None:
         super().__init__(
             503,
             "StoreUnavailable",
             f"the service's log cannot be used: {reason}",
-            advice="Nothing was begun. Free the disk, or bring the database back, and ask again",
+            advice=advice or "Nothing was begun. Free the disk, or bring the database back, and ask again",
             headers={"Retry-After": str(RETRY_AFTER_S)},
             # Databases name their machines.
             told_users="the service's log cannot be used",
         )
+        self.is_open = is_open
 
 
 STATUSES: Mapping[type[BloomeryError], int] = MappingProxyType(

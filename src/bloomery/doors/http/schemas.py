@@ -1011,6 +1011,9 @@ class About(BaseModel):
     me: Me
     stale_s: float | None = Field(default=None, description="How old what is shown is, while Ironic is away.")
     stale_reason: str | None = Field(default=None, description="Why Ironic cannot be asked.")
+    log_reason: str | None = Field(
+        default=None, description="Why the service's log cannot be read, while it cannot: then nothing new is begun."
+    )
     last_event: int = Field(description="The number of the newest event: where a stream would begin.")
 
 

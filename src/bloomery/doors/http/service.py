@@ -164,6 +164,9 @@ class Service:
                 return False
             self.store.saw(seen, happened)
         except StoreUnavailable as problem:
+            if problem.is_open:
+                # It may stand there all the same; what does is read again before anything is told.
+                self._was_leading = False
             log.warning("what has changed cannot be noted yet: %s", problem)
             return False
         return True

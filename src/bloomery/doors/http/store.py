@@ -22,6 +22,7 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
+from psycopg.errors import ConnectionTimeout
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -60,6 +61,7 @@ from bloomery.doors.http.tables import (
     versions,
     webhooks,
 )
+from bloomery.doors.http.timely_postgresql import SILENT, SilenceError, Timely, patient
 from bloomery.errors import InvalidRequest
 from bloomery.ironic import Node
 from bloomery.plain import logger
@@ -71,6 +73,8 @@ log = logger(__name__)
 Row = Mapping[str, Any]
 
 BUSY_TIMEOUT_S = 10.0
+FORGET_TIMEOUT_S = 300.0
+"""What one statement may take that goes through all rows of a table."""
 EXPECTED_FROM = 9
 """So many of the last operations of a kind say how long the next one will take."""
 _ORDER_OF_EVENTS = 0x0B100E44
@@ -138,6 +142,8 @@ class Store:
         self.on_events = on_events
         self._lock_file: int | None = None
         self._writing = threading.Lock()
+        self._hangs = False
+        self._probing = threading.Lock()
         if database is None:
             self._lock_file = _only_process_in(folder)
             self._engine = _sqlite(f"sqlite:///{folder / 'log.sqlite'}")
@@ -168,13 +174,8 @@ class Store:
         Raises:
             StoreUnavailable: the database cannot be had.
         """
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except IntegrityError:
-            raise
-        except (SQLAlchemyError, OSError) as problem:
-            raise StoreUnavailable(_words(problem)) from problem
+        with self._answering(), self._engine.connect() as connection:
+            yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -183,18 +184,42 @@ class Store:
         Raises:
             StoreUnavailable: it cannot be written.
         """
-        try:
+        with self._answering():
             if self.is_sqlite:
                 # SQLite has one writer; waiting for it here is fair and costs no polling.
                 with self._writing, self._engine.begin() as connection:
                     yield connection
-            else:
-                with self._engine.begin() as connection:
-                    yield connection
+                return
+            with self._engine.connect() as connection, connection.begin() as transaction:
+                yield connection
+                try:
+                    if transaction.is_active:
+                        transaction.commit()
+                except (SQLAlchemyError, OSError) as problem:
+                    raise StoreUnavailable(_words(problem), is_open=True) from problem
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """What the database cannot do within the block is told in our words.
+
+        While it accepts what is sent and answers nothing, one thread at a time waits for it: for the others it is away.
+        """
+        is_probing = self._hangs and self._probing.acquire(blocking=False)
+        if self._hangs and not is_probing:
+            raise StoreUnavailable(SILENT)
+        try:
+            yield
+            self._hangs = False
         except IntegrityError:
             raise
-        except (SQLAlchemyError, OSError) as problem:
+        except (StoreUnavailable, SQLAlchemyError, OSError) as problem:
+            self._hangs = _is_silence(problem)
+            if isinstance(problem, StoreUnavailable):
+                raise
             raise StoreUnavailable(_words(problem)) from problem
+        finally:
+            if is_probing:
+                self._probing.release()
 
     @property
     def is_sqlite(self) -> bool:
@@ -394,8 +419,40 @@ class Store:
             if key is None:
                 raise
             return self._led_to(caller, key, digest), False
+        except StoreUnavailable as problem:
+            if not problem.is_open:
+                raise
+            row, is_ours = self._written_after_all(operation["id"], at + lease_s, lease_s)
+            self.on_events()
+            return row, is_ours
         self.on_events()
         return row, True
+
+    def _written_after_all(self, operation_id: str, held_until: float, lease_s: float) -> tuple[Row, bool]:
+        """The operation, of which it was not heard whether it was written; and whether it is still to be begun.
+
+        Raises:
+            StoreUnavailable: it was not; or that cannot be told now.
+        """
+        try:
+            with self.writing() as connection:
+                # Whoever writes an event has this lock until it is written or is not.
+                connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": _ORDER_OF_EVENTS})
+                # It took long: by now somebody may have taken it over.
+                ours = and_(operations.c.id == operation_id, operations.c.held_until == held_until)
+                later = self.now(connection) + lease_s
+                kept = connection.execute(update(operations).where(ours).values(held_until=later)).rowcount
+                row = _row(connection.execute(select(operations).where(operations.c.id == operation_id)))
+        except StoreUnavailable as problem:
+            raise StoreUnavailable(
+                "nobody answered when the operation was written",
+                is_open=True,
+                advice=f"It may be begun all the same: see GET /v1/operations/{operation_id} when the database is back. "
+                "To ask again with the same idempotency key begins nothing twice",
+            ) from problem
+        if row is None:
+            raise StoreUnavailable("the operation was not written")
+        return row, bool(kept)
 
     def _led_to(self, caller: str, key: str, digest: str) -> Row:
         with self.reading() as connection:
@@ -458,7 +515,8 @@ class Store:
         with self.writing() as connection:
             changed = connection.execute(
                 update(operations)
-                .where(operations.c.id == operation_id, operations.c.holder == holder)
+                # What has ended has: who did not hear that it was written writes it again.
+                .where(operations.c.id == operation_id, operations.c.holder == holder, operations.c.state.in_(ACTIVE))
                 .values(dict(values))
             )
             if changed.rowcount:
@@ -680,14 +738,21 @@ class Store:
 
         Returns:
             How many rows are gone.
+
+        Raises:
+            StoreUnavailable: the database cannot be had.
         """
-        gone = self._forget_old(older_than_s, more_than)
-        while self.size() > larger_than:
-            went = self._forget_a_tenth()
-            gone += went
-            if not went:
-                log.warning("the log is larger than wanted, and nothing in it may go")
-                break
+        if self._hangs:
+            # Others find out when it answers again, and sooner.
+            raise StoreUnavailable(SILENT)
+        with patient(FORGET_TIMEOUT_S):
+            gone = self._forget_old(older_than_s, more_than)
+            while self.size() > larger_than:
+                went = self._forget_a_tenth()
+                gone += went
+                if not went:
+                    log.warning("the log is larger than wanted, and nothing in it may go")
+                    break
         return gone
 
     def size(self) -> int:
@@ -769,8 +834,16 @@ def _of_kind(kind: str) -> ColumnElement[bool]:
 
 
 def _words(problem: BaseException) -> str:
+    if _is_silence(problem):
+        return SILENT
     original = getattr(problem, "orig", None) or problem
     return (str(original).splitlines() or [type(original).__name__])[0]
+
+
+def _is_silence(problem: BaseException) -> bool:
+    """Whether nothing was answered, as opposed to something wrong."""
+    original = getattr(problem.__cause__ if isinstance(problem, StoreUnavailable) else problem, "orig", None)
+    return isinstance(original, SilenceError | ConnectionTimeout)
 
 
 def _only_process_in(folder: Path) -> int:
@@ -805,11 +878,19 @@ def _with_driver(url: str) -> str:
 
 
 def _postgresql(url: str) -> Engine:
-    """The engine; a database that does not answer at all is away in seconds, unless the URL says otherwise."""
+    """The engine; a database that does not answer is away in seconds, unless the URL says otherwise."""
+    # A replica that stops within a transaction must not keep the others from writing.
+    idle = "-c idle_in_transaction_session_timeout=30s"
     wanted = {"connect_timeout": "5", "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3",
-              "tcp_user_timeout": "15000"}  # fmt: skip
+              "tcp_user_timeout": "15000", "options": idle}  # fmt: skip
     ours = {name: value for name, value in wanted.items() if name not in make_url(url).query}
-    return create_engine(url, connect_args=ours, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=10)
+    engine = create_engine(url, connect_args=ours, pool_pre_ping=True, pool_size=10, max_overflow=20, pool_timeout=10)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, given: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        return Timely.connect(*given, **named)
+
+    return engine
 
 
 def _sqlite(url: str) -> Engine:

@@ -81,9 +81,10 @@ function draw() {
 }
 
 function sayStale() {
-  const { stale_s: stale, stale_reason: reason } = fleet.about || {};
+  const { stale_s: stale, stale_reason: reason, log_reason: log } = fleet.about || {};
   const text = !fleet.linked && isStarted ? "The connection to the service is lost. What is shown may be old; it catches up by itself."
-    : stale !== null && stale !== undefined ? `This is as it was ${duration(stale)} ago. ${reason || "Ironic cannot be asked"}` : "";
+    : stale !== null && stale !== undefined ? `This is as it was ${duration(stale)} ago. ${reason || "Ironic cannot be asked"}`
+      : log ? `Nothing new can be begun: ${log}. What is under way goes on.` : "";
   if (banner.textContent !== text) banner.textContent = text;
   banner.hidden = !text;
 }

@@ -67,11 +67,12 @@ export const leftIn = (janitor) => (janitor?.last ? Object.values(janitor.last.f
 
 /** Everything is read. */
 export async function load() {
+  const operations = (query) => ask("GET /v1/operations", {}, { query }).catch(unlessLogIsAway);
   const [rows, view, recent, open, janitor] = await Promise.all([
     all("GET /v1/nodes", "nodes", { fields: FIELDS }),
     ask("GET /v1/fleet"),
-    ask("GET /v1/operations", {}, { query: { limit: 50 } }),
-    ask("GET /v1/operations", {}, { query: { limit: KEPT_OPERATIONS, state: ["queued", "running"] } }),
+    operations({ limit: 50 }),
+    operations({ limit: KEPT_OPERATIONS, state: ["queued", "running"] }),
     administers() ? ask("GET /v1/janitor").catch(() => null) : null,
   ]);
   fleet.left = leftIn(janitor);
@@ -82,6 +83,12 @@ export async function load() {
   fleet.operations.clear();
   for (const one of [...open.operations, ...recent.operations]) fleet.operations.set(one.id, one);
   fleet.onChange();
+}
+
+/** Without the service's log its operations are not known; the fleet is, and the banner says what is missing. */
+function unlessLogIsAway(problem) {
+  if (problem.title !== "StoreUnavailable") throw problem;
+  return { operations: [...fleet.operations.values()] };
 }
 
 /** The fleet is read, and kept up from now on. */
@@ -105,7 +112,7 @@ let gathering = 0;
 
 function happened(kind, event) {
   if (kind === "hello") return;
-  if (kind === "gap") changed.all = true;
+  if (kind === "gap" || kind === "log") changed.all = true;
   else fleet.onEvent(event);
   if (kind === "node.gone") {
     fleet.nodes.delete(event.node_uuid);
