@@ -19,10 +19,10 @@ import msgspec
 from bloomery.deadline import Clock, SystemClock
 from bloomery.errors import InvalidRequest
 from bloomery.ironic import Ironic, Node, next_marker
+from bloomery.ironic.changes import News
 from bloomery.ironic.models import FLEET_FIELDS
 from bloomery.ironic.packing import Packer
 from bloomery.states import GAVE_UP, Power, Provision
-from bloomery.watch import OVERLAP
 
 SECOND_PAGE = 20
 """The first page of a refresh asks for as many nodes as had changed at the one before, and two more: each row is work for
@@ -203,11 +203,7 @@ class Fleet:
         self._making_packer = threading.Lock()
         self._outlines: dict[str, Outline] = {}
         self._by_instance: dict[str, str] = {}
-        self._latest_change: datetime | None = None
-        self._latest_seen_at = 0.0
-        # Whether all is known that was changed at the time of the latest change, or shortly before.
-        self._is_settled = False
-        self._news_lately = 0
+        self._news = News()
         # Every change of what is known has a number, so that a long read does not undo what was learned meanwhile.
         self._moment = 0
         self._learned: dict[str, int] = {}
@@ -316,9 +312,7 @@ class Fleet:
             }
             self._learned = {uuid: moment for uuid, moment in self._learned.items() if moment > began}
             self._doubted = {uuid: moment for uuid, moment in self._doubted.items() if moment > began}
-            self._latest_change = newest[0].changed_at if newest else None
-            # The newest of all will be among the news of the first refresh.
-            self._latest_seen_at, self._is_settled, self._news_lately = asked_at, False, 1
+            self._news.begin(newest, asked_at)
 
     def look(self, ironic: Ironic, node_uuid: str) -> Node:
         """The node as it is now, which is known from now on.
@@ -377,12 +371,12 @@ class Fleet:
             began = self._moment
         began_at = self._clock.monotonic()
         changed: list[Node] = []
-        limit = min(self._news_lately + 2, DELTA_PAGE)
+        limit = min(self._news.lately + 2, DELTA_PAGE)
         marker = None
         asked: set[str] = set()
         while True:
             page = ironic.newest_changes(limit=limit, marker=marker)
-            news = [node for node in page if self._is_news(node)]
+            news = [node for node in page if self._news.has(node)]
             changed += news
             if len(page) < limit or len(news) < len(page):
                 break
@@ -390,7 +384,6 @@ class Fleet:
             marker = next_marker(page, asked)
         with self._lock:
             count = 0
-            latest = self._latest_change
             for node in reversed(changed):
                 before = self._outlines.get(node.uuid)
                 count += before is None or before.changed_at != node.changed_at
@@ -398,19 +391,8 @@ class Fleet:
                     self._take(node)
                 if self._doubted.get(node.uuid, 0) <= began:
                     self._doubted.pop(node.uuid, None)
-                if node.changed_at is not None and (latest is None or node.changed_at > latest):
-                    latest = node.changed_at
-            if latest != self._latest_change:
-                self._latest_change, self._latest_seen_at = latest, self._clock.monotonic()
-            self._is_settled = began_at - self._latest_seen_at > OVERLAP.total_seconds()
-            self._news_lately = len(changed)
+            self._news.took(changed, began_at=began_at, ended_at=self._clock.monotonic())
         return count
-
-    def _is_news(self, node: Node) -> bool:
-        since = self._latest_change
-        if since is None or node.changed_at is None:
-            return True
-        return node.changed_at > (since if self._is_settled else since - OVERLAP)
 
     def fitting(self, wanted: Wanted) -> list[Node]:
         """The nodes that a request of this kind could have now."""

@@ -92,6 +92,7 @@ class _RehearsalWatch(Watch):
         deadline: Deadline,  # noqa: ARG002
         doing: str,  # noqa: ARG002
         on_look: Callable[[Node], None] = lambda _node: None,  # noqa: ARG002
+        matters: Callable[[str | None], bool] = lambda _provision_state: True,  # noqa: ARG002
     ) -> tuple[Node, Meaning]:
         raise RehearsalOver
 

@@ -8,15 +8,16 @@ bears that as long as its deadline says.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import TypeVar
 
 from bloomery.deadline import Clock, Deadline, SystemClock
 from bloomery.errors import BloomeryError, NodeNotFound, NodeTakenAway, OperationTimedOut
 from bloomery.ironic import Ironic, Node, next_marker
+from bloomery.ironic.changes import News
 from bloomery.ironic.models import WATCH_FIELDS
 from bloomery.plain import logger
 from bloomery.states import Meaning, Provision, WaitTable
@@ -29,12 +30,14 @@ ONE_BY_ONE = 3
 """So many nodes are looked at singly; more are looked for in the list of changes."""
 UNSEEN_S = 30.0
 """Nodes that the list of changes has not shown for so long are looked for further down in it, or singly."""
-NARROW_PAGE, WIDE_PAGE = 50, 1000
-"""How many of the newest changes a look asks for; and at most, where it looks for nodes that have long been at rest."""
+NARROW_PAGE, WIDE_PAGE = 20, 1000
+"""How many of the newest changes a look asks for at least and at most: in between, for as many as were news the last time."""
 PACE = 10
 """The pause between two looks is this fraction of the time for which nothing has stirred."""
-OVERLAP = timedelta(seconds=2)
-"""Databases that round times to seconds may show a change under a time that was seen before."""
+CROWD = 50
+"""For more than so many who wait the shortest pause is longer, up to twice: a look answers for all of them, and costs more."""
+TOLD_S = 2.0
+"""The shortest pause where we are told of changes, and do not depend on looks to see them soon."""
 LOOK_TIMEOUT_S = 30.0
 LINGER_S = 5.0
 """How long the thread stays when nobody waits any more."""
@@ -45,6 +48,7 @@ class _Waiter:
     """Somebody who waits for a node; looked at by the watch's thread, woken through its signal."""
 
     node_uuid: str
+    matters: Callable[[str | None], bool]
     signal: threading.Event = field(default_factory=threading.Event)
     node: Node | None = None
     seen_at: float | None = None
@@ -64,7 +68,7 @@ class Watch:
     """
 
     def __init__(
-        self, ironic: Ironic, *, shortest_s: float = 0.3, longest_s: float = 3.0, clock: Clock | None = None
+        self, ironic: Ironic, *, shortest_s: float = 0.3, longest_s: float = 4.0, clock: Clock | None = None
     ) -> None:
         self.ironic = ironic
         self.shortest_s = shortest_s
@@ -72,9 +76,12 @@ class Watch:
         self.clock: Clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._waiters: list[_Waiter] = []
-        self._joined = threading.Event()
+        self._roused = threading.Event()
+        self._has_newcomers = False
+        self._heard: set[str] = set()
+        self._is_told = False
         self._thread: threading.Thread | None = None
-        self._latest_change: datetime | None = None
+        self._news = News()
         self._stirred_at = 0.0
 
     def wait(
@@ -85,6 +92,7 @@ class Watch:
         deadline: Deadline,
         doing: str,
         on_look: Callable[[Node], None] = lambda _node: None,
+        matters: Callable[[str | None], bool] = lambda _provision_state: True,
     ) -> tuple[Node, Meaning]:
         """Return the node as soon as the judge says anything else than WAIT.
 
@@ -94,6 +102,8 @@ class Watch:
             deadline: when to give up, how long to bear that Ironic is away, and who may cancel.
             doing: what is waited for, as a participle, for messages.
             on_look: told of every look, in the caller's thread.
+            matters: whether the node is worth a look when it is said to have come into that provision state; called in
+                the thread of whoever says so.
 
         Returns:
             The node as it was seen last, and what that means.
@@ -104,7 +114,7 @@ class Watch:
             NodeTakenAway: the node was deleted.
             ServiceUnavailable: Ironic was away for longer than the deadline bears.
         """
-        waiter = _Waiter(node_uuid)
+        waiter = _Waiter(node_uuid, matters)
         last: Node | None = None
         with deadline.cancellation.rouses(waiter.signal):
             self._join(waiter)
@@ -159,7 +169,21 @@ class Watch:
                 log.warning("node %s is in state %r, which is not known here; waiting", now.label, now.provision_state)
             return table[now.state]
 
-        return self.wait(node.uuid, judge, deadline=deadline, doing=doing, on_look=on_look)
+        def ends_it(provision_state: str | None) -> bool:
+            return table[Provision.of(provision_state)] is not Meaning.WAIT
+
+        return self.wait(node.uuid, judge, deadline=deadline, doing=doing, on_look=on_look, matters=ends_it)
+
+    def heard(self, node_uuid: str, provision_state: str | None) -> None:
+        """Somebody says that the node has come into that state: it is looked at now, if anybody waits for that.
+
+        No more than a hint: what is not said, or said wrongly, is found by the next look.
+        """
+        with self._lock:
+            if any(waiter.node_uuid == node_uuid and waiter.matters(provision_state) for waiter in self._waiters):
+                self._is_told = True
+                self._heard.add(node_uuid)
+                self._roused.set()
 
     def poll(self, look: Callable[[], T | None], *, deadline: Deadline, doing: str, at_once: bool = True) -> T:
         """Return what the look gives as soon as it gives something. For what is no node: allocations, consoles.
@@ -188,8 +212,11 @@ class Watch:
         with self._lock:
             self._waiters.append(waiter)
             self._stirred_at = self.clock.monotonic()
-            self._joined.set()
+            self._has_newcomers = True
+            self._roused.set()
             if self._thread is None or not self._thread.is_alive():
+                # Nobody has waited for a while: what has changed since then is news to nobody.
+                self._news = News()
                 self._thread = threading.Thread(target=self._look_out, name="bloomery-watch", daemon=True)
                 self._thread.start()
 
@@ -200,27 +227,41 @@ class Watch:
             self._stirred_at = self.clock.monotonic()
 
     def _look_out(self) -> None:
+        looked_at, pause_s = -math.inf, 0.0
         while True:
             with self._lock:
-                waiters = list(self._waiters)
-                self._joined.clear()
+                self._roused.clear()
+                waiters, has_newcomers, heard = list(self._waiters), self._has_newcomers, self._heard
+                self._has_newcomers, self._heard = False, set()
             if not waiters:
-                self.clock.wait(self._joined, LINGER_S)
+                self.clock.wait(self._roused, LINGER_S)
                 with self._lock:
                     if not self._waiters:
                         self._thread = None
                         return
                 continue
-            if self._look(waiters):
-                self._stirred_at = self.clock.monotonic()
-            looked_at = self.clock.monotonic()
-            quiet_s = looked_at - self._stirred_at
-            if self.clock.wait(self._joined, min(max(quiet_s / PACE, self.shortest_s), self.longest_s)):
+            shortest_s = self.shortest_s * min(max(1.0, len(waiters) / CROWD), 2.0)
+            if has_newcomers:
                 # Who comes together is looked for together.
-                self.clock.wait(threading.Event(), looked_at + self.shortest_s - self.clock.monotonic())
+                pause_s = min(pause_s, shortest_s)
+            if len(heard) > ONE_BY_ONE or self.clock.monotonic() >= looked_at + pause_s:
+                if self._look(waiters, heard):
+                    self._stirred_at = self.clock.monotonic()
+                looked_at = self.clock.monotonic()
+                shortest_s = max(shortest_s, min(TOLD_S, self.longest_s) if self._is_told else 0.0)
+                pause_s = min(max((looked_at - self._stirred_at) / PACE, shortest_s), self.longest_s)
+                left_s = pause_s
+            else:
+                if heard:
+                    self._look([waiter for waiter in waiters if waiter.node_uuid in heard], heard)
+                left_s = looked_at + pause_s - self.clock.monotonic()
+            self.clock.wait(self._roused, left_s)
 
-    def _look(self, waiters: list[_Waiter]) -> bool:
-        """Look once for all of them; whether any node has come into another state since the last time."""
+    def _look(self, waiters: list[_Waiter], heard: set[str]) -> bool:
+        """Look once for all of them; whether any node has come into another state since the last time.
+
+        Many of them have to be all who wait: what the list of changes has shown once, it is not asked for again.
+        """
         now = self.clock.monotonic()
         ironic = self.ironic.within(
             Deadline(LOOK_TIMEOUT_S, outage_s=0.0, clock=self.clock, patience=self.ironic.deadline.patience)
@@ -233,8 +274,7 @@ class Watch:
             if len(wanted) > ONE_BY_ONE:
                 # A node that changed before anybody waited for it, or is long at rest, may be deep down in the list.
                 unseen = {w.node_uuid for w in waiters if w.seen_at is None or now - w.seen_at > UNSEEN_S}
-                is_narrow = len(unseen) <= ONE_BY_ONE
-                seen |= self._changes(ironic, wanted, NARROW_PAGE if is_narrow else min(WIDE_PAGE, 2 * len(wanted)))
+                seen |= self._changes(ironic, wanted, unseen)
                 unlooked = unseen - seen.keys()
             for node_uuid in sorted(unlooked):
                 try:
@@ -252,6 +292,8 @@ class Watch:
                 waiter.gone = found
             elif found is not None:
                 moved = moved or waiter.node is None or _changed(waiter.node, found)
+                if waiter.node is not None and found.uuid not in heard and waiter.matters(found.provision_state):
+                    self._is_told = False  # it has come to where it was waited for, and nobody said so
                 waiter.node, waiter.seen_at = found, now
             if waiter.node_uuid in unlooked:
                 waiter.failure = failure
@@ -262,27 +304,38 @@ class Watch:
                 waiter.signal.set()
         return moved
 
-    def _changes(self, ironic: Ironic, wanted: set[str], page: int) -> dict[str, Node | NodeNotFound]:
-        """Those of the wanted nodes that have changed since the last time, and others that are on the same pages."""
-        since = latest = self._latest_change
+    def _changes(self, ironic: Ironic, wanted: set[str], unseen: set[str]) -> dict[str, Node | NodeNotFound]:
+        """Those of the wanted nodes that have changed since the last time, and others that are on the same pages.
+
+        The list is read until it comes to changes that were seen before; and on, where there are many unseen nodes, as far
+        as they would be if no others had changed as often.
+        """
+        began_at = self.clock.monotonic()
         found: dict[str, Node | NodeNotFound] = {}
+        news: list[Node] = []
+        rows = 0
         marker = None
         asked: set[str] = set()
+        limit = max(NARROW_PAGE, self._news.lately + len(unseen) + 2)
         while True:
-            nodes = ironic.newest_changes(limit=page, marker=marker)
-            for node in nodes:
-                changed_at = node.changed_at
-                if changed_at is not None and (latest is None or changed_at > latest):
-                    latest = changed_at
-                if node.uuid in wanted:
-                    found[node.uuid] = node
-            oldest = nodes[-1].changed_at if nodes else None
-            is_all = len(nodes) < page or len(found) == len(wanted)
-            if is_all or since is None or oldest is None or oldest < since - OVERLAP:
-                # Only now: what is on a page that could not be read has to come again.
-                self._latest_change = latest
-                return found
+            limit = min(limit, WIDE_PAGE)
+            nodes = ironic.newest_changes(limit=limit, marker=marker)
+            rows += len(nodes)
+            new = [node for node in nodes if self._news.has(node)]
+            news += new
+            found |= {node.uuid: node for node in nodes if node.uuid in wanted}
+            if len(nodes) < limit or len(found) == len(wanted):
+                break
+            is_enough = len(unseen - found.keys()) <= ONE_BY_ONE or rows >= 2 * len(wanted)
+            # At the end of the list are the nodes that were never changed.
+            is_through = self._news.is_first or len(new) < len(nodes) or nodes[-1].changed_at is None
+            if is_enough and is_through:
+                break
             marker = next_marker(nodes, asked)
+            limit = max(limit, 2 * len(wanted) - rows)
+        # Only now: what is on a page that could not be read has to come again.
+        self._news.took(news, began_at=began_at, ended_at=self.clock.monotonic())
+        return found
 
 
 def _changed(before: Node, now: Node) -> bool:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from bloomery.fleet import Fleet, Wanted, what_there_is, why_not
+from bloomery.fleet import Wanted, what_there_is, why_not
 from bloomery.glance import GlanceImage
 from bloomery.glance import _Images as Images
 from bloomery.ironic import gateway as ironic
+from bloomery.ironic.changes import News
 from bloomery.ironic.models import Allocation, Console, Node, Port, PortGroup, Validation, VolumeTarget
 from bloomery.neutron import gateway as neutron
 from bloomery.neutron.models import NeutronPort
@@ -34,10 +35,10 @@ def _at_node(node: Node) -> None:
     assert isinstance(node.uuid, str)
     str((node.label, node.state, node.is_on, node.step_now, node.capabilities, node.in_state_since))
     if node.changed_at is not None:
-        # The fleet looks a little further back than the newest change.
-        fleet = Fleet()
-        fleet._latest_change = node.changed_at
-        fleet._is_news(node)
+        # Lists of changes are read a little further back than the newest change.
+        news = News()
+        news.begin([node], 0.0)
+        news.has(node)
     wanted = Wanted(resource_class="x", traits=("CUSTOM_X",), capabilities={"a": "b"}, owner="o", candidates=("n",))
     str(why_not(node, wanted) + why_not(node, Wanted()))
     what_there_is([node], wanted)

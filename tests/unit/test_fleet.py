@@ -14,10 +14,10 @@ from bloomery.deadline import Deadline
 from bloomery.errors import GatewayError, InvalidRequest
 from bloomery.fleet import DELTA_PAGE, SECOND_PAGE, Fleet, Wanted, check_trait, what_there_is, why_not
 from bloomery.ironic import Ironic, Node
+from bloomery.ironic.changes import OVERLAP
 from bloomery.testing import Fault, FaultKind, IronicSimulator, RecordedRequest
 from bloomery.testing.clock import HandClock
 from bloomery.testing.gateways import ironic_at
-from bloomery.watch import OVERLAP
 
 INSTANCE = "11111111-1111-4111-8111-111111111111"
 OTHER = "22222222-2222-4222-8222-222222222222"

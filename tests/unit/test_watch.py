@@ -16,7 +16,7 @@ from bloomery.states import WHILE_DEPLOYING, Meaning
 from bloomery.testing import Fault, FaultKind, IronicSimulator, RecordedRequest
 from bloomery.testing.clock import HandClock, JumpingClock
 from bloomery.testing.gateways import ironic_at
-from bloomery.watch import LINGER_S, UNSEEN_S, Watch
+from bloomery.watch import LINGER_S, NARROW_PAGE, TOLD_S, UNSEEN_S, Watch
 
 LONG_S = 60.0
 SHORT_S = 0.01
@@ -121,6 +121,12 @@ def until(fact: Callable[[], bool], *, meanwhile: Callable[[], None] = lambda: N
         meanwhile()
         tick.wait(0.005)
     raise AssertionError("it never came true")
+
+
+def all_seen(watch: Watch, count: int) -> bool:
+    """So many wait, and each has seen its node."""
+    waiters = list(watch._waiters)
+    return len(waiters) == count and all(waiter.node is not None for waiter in waiters)
 
 
 def lists(simulator: IronicSimulator) -> list[RecordedRequest]:
@@ -471,6 +477,10 @@ def test_a_look_at_one_node_that_fails_hides_no_change_of_another(
     )
     hidden = simulator.add_node(provision_state="active")
     changed_long_ago(simulator, hidden, *(simulator.add_node() for _ in range(60)))
+    for _ in range(3):  # until all the others are no news any more
+        asked = len(lists(simulator))
+        until(lambda: len(lists(simulator)) > asked, meanwhile=lambda: clock.advance(1.0))  # noqa: B023  called at once
+    assert lists(simulator)[-1].query["limit"] == str(NARROW_PAGE)
     simulator.on_request = lambda request: Fault(FaultKind.STATUS, 503) if hidden in request.path else None
     late = crew.wait(watch, hidden, Deadline(3600.0, clock=clock))
     until(lambda: looks_at(simulator, hidden) > 0, meanwhile=lambda: clock.advance(0.1))
@@ -482,6 +492,82 @@ def test_a_look_at_one_node_that_fails_hides_no_change_of_another(
     simulator.on_request = None
     until(late.done, meanwhile=lambda: clock.advance(0.5))
     assert late.result()[1] is Meaning.DONE
+
+
+# Who is told of changes
+
+
+def test_a_change_that_is_heard_of_is_looked_at_at_once(
+    simulator: IronicSimulator, ironic: Ironic, crew: Crew, clock: HandClock
+) -> None:
+    nodes = [deploying(simulator) for _ in range(10)]
+    watch = Watch(ironic, clock=clock)
+    waits = [crew.wait(watch, node, Deadline(3600.0, clock=clock)) for node in nodes]
+    until(lambda: all_seen(watch, 10), meanwhile=lambda: clock.advance(0.1))
+    stands_s = clock.monotonic()
+    for node in nodes:
+        deployed(simulator, node)
+        watch.heard(node, "active")
+    until(lambda: all(wait.done() for wait in waits))
+    assert {wait.result()[1] for wait in waits} == {Meaning.DONE}
+    assert clock.monotonic() == stands_s
+
+
+def test_what_is_heard_of_nodes_that_nobody_waits_for_or_of_states_that_end_no_wait_costs_nothing(
+    simulator: IronicSimulator, ironic: Ironic, crew: Crew, clock: HandClock
+) -> None:
+    node_uuid, other = deploying(simulator), simulator.add_node()
+    watch = Watch(ironic, clock=clock)
+    asked = len(simulator.requests)
+    watch.heard(node_uuid, "active")
+    assert len(simulator.requests) == asked
+    wait = crew.wait(watch, node_uuid, Deadline(3600.0, clock=clock))
+    until(lambda: all_seen(watch, 1))
+    before = len(simulator.requests)
+    for state in ("deploying", "wait call-back", "a state of tomorrow"):
+        watch.heard(node_uuid, state)
+    watch.heard(other, "active")
+    deployed(simulator, node_uuid)
+    watch.heard(node_uuid, "active")
+    wait.result()
+    assert len(simulator.requests) == before + 1
+
+
+def test_what_is_heard_too_early_or_wrongly_is_only_a_look(
+    simulator: IronicSimulator, ironic: Ironic, crew: Crew, clock: HandClock
+) -> None:
+    node_uuid = deploying(simulator)
+    watch = Watch(ironic, clock=clock)
+    wait = crew.wait(watch, node_uuid, Deadline(3600.0, clock=clock))
+    until(lambda: all_seen(watch, 1))
+    before = looks_at(simulator, node_uuid)
+    watch.heard(node_uuid, "active")
+    until(lambda: looks_at(simulator, node_uuid) > before)
+    assert not wait.done()
+    deployed(simulator, node_uuid)
+    until(wait.done, meanwhile=lambda: clock.advance(0.1))
+    assert wait.result()[1] is Meaning.DONE
+
+
+def test_a_change_that_nobody_told_is_found_by_the_next_look_and_looks_come_fast_again(
+    simulator: IronicSimulator, ironic: Ironic, crew: Crew
+) -> None:
+    told, untold, power = deploying(simulator), deploying(simulator), deploying(simulator)
+    clock = PausingClock()
+    watch = Watch(ironic, shortest_s=0.5, longest_s=clock.LONGEST_S, clock=clock)
+    waits = [crew.wait(watch, node, Deadline(36000.0, clock=clock)) for node in (told, untold, power)]
+    until(lambda: all_seen(watch, 3), meanwhile=clock.end_pause)
+    deployed(simulator, told)
+    watch.heard(told, "active")
+    until(waits[0].done, meanwhile=clock.end_pause)
+    until(lambda: clock.pauses_s[-1] == TOLD_S, meanwhile=clock.end_pause)
+    deployed(simulator, untold)
+    until(waits[1].done, meanwhile=clock.end_pause)
+    assert waits[1].result()[1] is Meaning.DONE
+    simulator.set(power, power_state="power on")
+    until(lambda: clock.pauses_s[-1] == 0.5, meanwhile=clock.end_pause)
+    deployed(simulator, power)
+    until(waits[2].done, meanwhile=clock.end_pause)
 
 
 # The thread

@@ -252,6 +252,7 @@ class Ironic:
         body: object = None,
         query: Mapping[str, Any] | None = None,
         takes_worker: bool = False,
+        at_turn: Callable[[], None] | None = None,
     ) -> T:
         """The change is made, or found made. One that takes a worker of a conductor waits until there is one."""
 
@@ -260,7 +261,16 @@ class Ironic:
             return result(self.transport.request(method, path, body=wire, query=query, timeout_s=timeout_s))
 
         gate = self.transport.gate if takes_worker else None
-        return certainly("Ironic", doing, send, deadline=self.deadline, kind=Kind.WRITE, read_back=read_back, gate=gate)
+        return certainly(
+            "Ironic",
+            doing,
+            send,
+            deadline=self.deadline,
+            kind=Kind.WRITE,
+            read_back=read_back,
+            gate=gate,
+            at_turn=at_turn,
+        )
 
     # Nodes, read
 
@@ -488,10 +498,15 @@ class Ironic:
             ],
         )
 
-    def release(self, node: Node, instance_uuid: str) -> Node:
+    def release(self, node: Node, instance_uuid: str, *, is_fresh: bool = False) -> Node:
         """The node carries neither the instance nor what we wrote for it. One change, so that it is never half free.
 
         A node that carries another instance is left alone, also if it came to carry it just now: the patch is guarded.
+
+        Args:
+            node: the node.
+            instance_uuid: the instance.
+            is_fresh: whether the node was looked at just now, with all fields, and need not be again.
         """
 
         def ours_is_gone(now: Node) -> bool:
@@ -502,7 +517,8 @@ class Ironic:
             )
 
         while True:
-            now = self.node(node.uuid)
+            now = node if is_fresh else self.node(node.uuid)
+            is_fresh = False
             if ours_is_gone(now):
                 return now
             patch: Patch = now.guards if now.mark is None else []
@@ -531,6 +547,7 @@ class Ironic:
         config_drive: Secret[Any] | None = None,
         deploy_steps: Sequence[Mapping[str, object]] | None = None,
         rescue_password: Secret[str] | None = None,
+        check: Callable[[Node], None] | None = None,
     ) -> None:
         """Ironic has taken up the request to bring the node to the target.
 
@@ -540,6 +557,8 @@ class Ironic:
             config_drive: JSON for Ironic to build one of, or one that is built, in base64 of gzip.
             deploy_steps: in addition to those that Ironic takes anyway.
             rescue_password: for `rescue`.
+            check: is shown the node as it is right before the request is sent, which may be long after it was last seen;
+                raises if it must not be sent. None sends it without another look, unless it had to wait for its turn.
 
         Raises:
             NodeTakenAway: the node carries another instance.
@@ -554,13 +573,20 @@ class Ironic:
         if rescue_password is not None:
             body["rescue_password"] = rescue_password
         doing = f"asking Ironic to bring node {node.label} to {target!r}"
+        before = node
+
+        def look() -> None:
+            nonlocal before
+            before = self.node(node.uuid)
+            if check is not None:
+                check(before)
 
         def read_back(problem: RequestFailure) -> bool | None:
             now = self.node(node.uuid, fields=WATCH_FIELDS)
-            if node.instance_uuid is not None and now.instance_uuid not in (node.instance_uuid, None):
+            if before.instance_uuid is not None and now.instance_uuid not in (before.instance_uuid, None):
                 raise _taken_away(now, doing)
             # It may have moved on by itself, without our request: only where ours leads to counts.
-            if _progress_of(now) != _progress_of(node) and now.state in TAKEN_UP[target]:
+            if _progress_of(now) != _progress_of(before) and now.state in TAKEN_UP[target]:
                 return True
             self._blocked_or_raise(now, problem, doing)
             if problem.failure is Failure.REJECTED and problem.status == 400:
@@ -580,6 +606,7 @@ class Ironic:
             result=lambda _reply: True,
             body=body,
             takes_worker=True,
+            at_turn=look if check is not None else None,
         )
 
     def set_power(self, node_uuid: str, target: Power, *, timeout_s: float | None = None, is_last: bool = True) -> None:

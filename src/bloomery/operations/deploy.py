@@ -493,10 +493,14 @@ def config_drive(
 
 def request_deploy(run: DeployRun) -> None:
     """Ironic deploys the node."""
-    # Somebody may have destroyed the instance while we prepared it, and another may have the node by now.
-    run.node = run.ironic.node(run.node.uuid)
-    _refuse_another(run)
-    run.ironic.provision(run.node, "active", config_drive=run.drive, deploy_steps=run.request.deploy_steps)
+
+    def check(now: Node) -> None:
+        # Somebody may have destroyed the instance while we prepared it or waited, and another may have the node by now.
+        run.node = now
+        _refuse_another(run)
+
+    steps = run.request.deploy_steps
+    run.ironic.provision(run.node, "active", config_drive=run.drive, deploy_steps=steps, check=check)
     run.has_deployed = True
 
 

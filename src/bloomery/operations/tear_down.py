@@ -214,13 +214,13 @@ def release_node(run: Run) -> None:
     elif node.state not in MAY_BE_UPDATED:
         return
     try:
-        run.node = run.ironic.release(node, str(run.instance_uuid))
+        run.node = run.ironic.release(node, str(run.instance_uuid), is_fresh=True)
     except NodeUnavailable:
         if run.ironic.allocation(str(run.instance_uuid)) is None:
             raise
         # In some states (clean failed, say) Ironic takes the instance from the node only together with its allocation.
         run.ironic.delete_allocation(str(run.instance_uuid))
-        run.node = run.ironic.release(run.ironic.node(node.uuid), str(run.instance_uuid))
+        run.node = run.ironic.release(node, str(run.instance_uuid))
 
 
 def wait_for_cleaning(run: TearDownRun) -> None:

@@ -39,6 +39,7 @@ def certainly(
     kind: Kind = Kind.READ,
     read_back: Callable[[RequestFailure], T | None] | None = None,
     gate: Gate | None = None,
+    at_turn: Callable[[], None] | None = None,
 ) -> T:
     """What the request was for is so, and its answer is returned.
 
@@ -52,6 +53,8 @@ def certainly(
             raises one of our errors if it did not and never will. Must not be None for a write.
         gate: where the service may have no room for such a request: it is then no failure, and waited for until the
             deadline, together with all others that want some. Who had to wait is read back before anything is sent.
+        at_turn: is called each time right before the request is sent, instead of reading back, as long as none was sent
+            whose effect is open; raises if it must not be sent.
 
     Raises:
         BloomeryError: it cannot be done, in our words.
@@ -66,7 +69,9 @@ def certainly(
         try:
             longest_s = min(max(deadline.outage_s, LEAST_REQUEST_S), deadline.patience.request_s)
             with gate.turn(deadline, doing) if gate is not None else nullcontext(False) as has_waited:
-                if has_waited and read_back is not None:
+                if at_turn is not None and not met:
+                    at_turn()
+                elif has_waited and read_back is not None:
                     result = read_back(RequestFailure(Failure.UNSENT, "others came first"))
                     if result is not None:
                         return result
