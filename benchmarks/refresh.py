@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from bloomery.fleet import Fleet
-from bloomery.watch import OVERLAP
+from bloomery.ironic.changes import OVERLAP
 
 from .clients import OURS, Clients
 from .measuring import Cost, Figure, cost_of, figures_of

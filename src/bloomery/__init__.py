@@ -5,6 +5,7 @@
 True
 """
 
+from bloomery.bus import Bus, BusAddress
 from bloomery.config_drive import user_data_from
 from bloomery.deadline import Cancellation, Patience
 from bloomery.errors import BloomeryError
@@ -24,6 +25,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Bloomery",
     "BloomeryError",
+    "Bus",
+    "BusAddress",
     "Cancellation",
     "Connector",
     "ConsoleAddress",

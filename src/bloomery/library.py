@@ -13,6 +13,7 @@ from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1.adapter import Adapter
 from keystoneauth1.session import Session
 
+from bloomery.bus import Bus
 from bloomery.checkup import Check, checkup
 from bloomery.deadline import USUAL, Cancellation, Deadline, Patience
 from bloomery.errors import BloomeryError, InvalidRequest, ServiceUnavailable
@@ -198,6 +199,14 @@ class Bloomery:
     def features(self) -> Features:
         """What this Ironic offers."""
         return self.services.ironic.features
+
+    def listen_to(self, bus: Bus) -> None:
+        """Whoever waits for a node sees what Ironic notifies of it at once, as long as the bus is listened to.
+
+        Args:
+            bus: Ironic's message bus; to be started and closed by its owner, and good for several connections.
+        """
+        bus.tell(self.services.watch.heard)
 
     def _ironic(self, timeout_s: float = QUICK_TIMEOUT_S) -> Ironic:
         return self.services.ironic.within(self.services.asking(timeout_s))

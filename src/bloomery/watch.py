@@ -272,10 +272,10 @@ class Watch:
         failure: BloomeryError | None = None
         try:
             if len(wanted) > ONE_BY_ONE:
-                # A node that changed before anybody waited for it, or is long at rest, may be deep down in the list.
-                unseen = {w.node_uuid for w in waiters if w.seen_at is None or now - w.seen_at > UNSEEN_S}
-                seen |= self._changes(ironic, wanted, unseen)
-                unlooked = unseen - seen.keys()
+                newcomers = {waiter.node_uuid for waiter in waiters if waiter.seen_at is None}
+                at_rest = {w.node_uuid for w in waiters if w.seen_at is not None and now - w.seen_at > UNSEEN_S}
+                seen |= self._changes(ironic, wanted, newcomers, at_rest)
+                unlooked = (newcomers | at_rest) - seen.keys()
             for node_uuid in sorted(unlooked):
                 try:
                     seen[node_uuid] = ironic.node(node_uuid, fields=WATCH_FIELDS)
@@ -304,11 +304,13 @@ class Watch:
                 waiter.signal.set()
         return moved
 
-    def _changes(self, ironic: Ironic, wanted: set[str], unseen: set[str]) -> dict[str, Node | NodeNotFound]:
+    def _changes(
+        self, ironic: Ironic, wanted: set[str], newcomers: set[str], at_rest: set[str]
+    ) -> dict[str, Node | NodeNotFound]:
         """Those of the wanted nodes that have changed since the last time, and others that are on the same pages.
 
-        The list is read until it comes to changes that were seen before; and on, where there are many unseen nodes, as far
-        as they would be if no others had changed as often.
+        The list is read until it comes to changes that were seen before; and on, where many are not on it that have to be
+        seen, as far down as they should be. Newcomers mostly have changed just now, and those that are at rest long ago.
         """
         began_at = self.clock.monotonic()
         found: dict[str, Node | NodeNotFound] = {}
@@ -316,7 +318,9 @@ class Watch:
         rows = 0
         marker = None
         asked: set[str] = set()
-        limit = max(NARROW_PAGE, self._news.lately + len(unseen) + 2)
+        limit = max(NARROW_PAGE, self._news.lately + len(newcomers) + 2)
+        if len(at_rest) > ONE_BY_ONE:
+            limit = max(limit, 2 * len(wanted))
         while True:
             limit = min(limit, WIDE_PAGE)
             nodes = ironic.newest_changes(limit=limit, marker=marker)
@@ -326,7 +330,7 @@ class Watch:
             found |= {node.uuid: node for node in nodes if node.uuid in wanted}
             if len(nodes) < limit or len(found) == len(wanted):
                 break
-            is_enough = len(unseen - found.keys()) <= ONE_BY_ONE or rows >= 2 * len(wanted)
+            is_enough = len((newcomers | at_rest) - found.keys()) <= ONE_BY_ONE or rows >= 2 * len(wanted)
             # At the end of the list are the nodes that were never changed.
             is_through = self._news.is_first or len(new) < len(nodes) or nodes[-1].changed_at is None
             if is_enough and is_through:

@@ -11,11 +11,13 @@ import nova.conf
 from nova import utils
 from oslo_config import cfg
 
+from bloomery.bus import Bus, BusAddress
 from bloomery.deadline import Cancellation
 from bloomery.doors.nova.options import GROUP, OPTIONS
 from bloomery.library import Adapters, Bloomery
 from bloomery.operations.run import NOVA, OnProgress, Options, Services, ignore
 from bloomery.plain import logger
+from bloomery.watch import Watch
 
 CONF = nova.conf.CONF
 log = logger(__name__)
@@ -114,4 +116,23 @@ def services_of_conf() -> Services:
     found = Bloomery.over(adapters, connections=CONF.bloomery.connections, timeout_s=15.0).services
     if found.neutron is None:
         log.warning("there is no Neutron in [neutron]: whether a VIF is plugged into another node is not looked at")
+    listen(found.watch)
     return Services(ironic=found.ironic, watch=found.watch, neutron_to_ask=found.neutron, host=CONF.host, manager=NOVA)
+
+
+def listen(watch: Watch) -> Bus | None:
+    """The watch hears what Ironic notifies, from now on, if nova.conf says where; whether the bus is there or not."""
+    url = CONF.bloomery.notification_url
+    if not url:
+        return None
+    pool = CONF.bloomery.notification_pool
+    address = BusAddress.of(
+        url,
+        pool=f"bloomery-nova-{CONF.host}" if pool is None else pool,
+        topic=CONF.bloomery.notification_topic,
+        exchange=CONF.bloomery.notification_exchange,
+    )
+    bus = Bus(address, conf=CONF)
+    bus.tell(watch.heard)
+    bus.start()
+    return bus

@@ -19,6 +19,24 @@ OPTIONS = [
         "With 0 it ends with its server. With [consoleauth] enforce_session_timeout it is token_ttl that counts: no session "
         "lasts longer.",
     ),
+    cfg.StrOpt(
+        "notification_url",
+        secret=True,
+        help="Where Ironic's notifications are, as oslo.messaging takes it (rabbit://user:password@host:5672/): what they tell "
+        "is looked at at once. [oslo_messaging_rabbit] holds for it. Without it nodes are looked at every few seconds.",
+    ),
+    cfg.StrOpt(
+        "notification_pool",
+        sample_default="bloomery-nova-<host>",
+        help="The queue with this nova-compute's copy of them; named after its host if not set. Empty takes Ironic's own queue, "
+        "for whose notifications all that take it compete.",
+    ),
+    cfg.StrOpt(
+        "notification_topic",
+        default="ironic_versioned_notifications",
+        help="Ironic's [DEFAULT]versioned_notifications_topics.",
+    ),
+    cfg.StrOpt("notification_exchange", default="ironic", help="Ironic's control_exchange."),
     cfg.IntOpt("connections", default=6, min=1, help="Requests that may be under way at Ironic at once."),
     cfg.IntOpt(
         "full_list_interval",
