@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +22,7 @@ from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
 
 from bloomery.rest.failures import Failure, RequestFailure
+from bloomery.rest.timely import whole_answers_by
 from bloomery.rest.transport import Reply, Transport
 from strangers.bad_server import (
     LONG_S,
@@ -410,6 +412,21 @@ def test_a_request_that_gets_no_connection_in_time_was_never_sent(server: Server
         go.set()
         assert first.result().status == 200
     assert len(server.requests) == 1
+
+
+def test_a_request_that_waited_for_a_connection_is_over_when_its_operation_has_to_be(server: Server) -> None:
+    seen, go = held(server)
+    transport = transport_to(server.url, connections=1)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(transport.request, "GET", "/nodes", timeout_s=LONG_S)
+        wait_until(lambda: len(seen) == 1)
+        with failing(Failure.UNSENT), whole_answers_by(time.monotonic() + 0.05):
+            transport.request("GET", "/nodes", timeout_s=3600.0)
+        go.set()
+        first.result()
+    server.behaviour = lambda wire, _request: (wire.stopping.wait(), None)[1]
+    with failing(Failure.LOST), whole_answers_by(time.monotonic() + 0.2):
+        transport.request("GET", "/nodes", timeout_s=3600.0)
 
 
 def test_a_failed_request_gives_its_connection_back(server: Server) -> None:

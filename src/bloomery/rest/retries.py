@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,6 +22,7 @@ from bloomery.errors import (
 from bloomery.plain import logger
 from bloomery.rest.failures import POLICY, Decision, Failure, Kind, RequestFailure
 from bloomery.rest.gate import JITTER, LONGEST_PAUSE_S, Gate
+from bloomery.rest.timely import LEAST_TIMEOUT_S, whole_answers_by
 
 log = logger(__name__)
 
@@ -75,7 +77,9 @@ def certainly(
                     result = read_back(RequestFailure(Failure.UNSENT, "others came first"))
                     if result is not None:
                         return result
-                return send(max(0.05, min(deadline.remaining_s, longest_s)))
+                left_s = max(LEAST_TIMEOUT_S, deadline.remaining_s)
+                with whole_answers_by(time.monotonic() + left_s):
+                    return send(min(left_s, longest_s))
         except RequestFailure as problem:
             failed = problem
         if gate is not None and failed.is_no_room:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+LEAST_TIMEOUT_S = 0.05
+"""What a request may take at least: none at all would be an error of another kind."""
 
 _ends_at: ContextVar[float | None] = ContextVar("ends_at", default=None)
 
@@ -42,6 +46,12 @@ def make_timely(adapter: object) -> None:
         if pools["http"] is HTTPConnectionPool and pools["https"] is HTTPSConnectionPool:
             adapter.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
             adapter.poolmanager.clear()
+
+
+def latest_end() -> float:
+    """When every answer has to have come whole, by the monotonic clock; never, outside of `whole_answers_by`."""
+    ends_at = _ends_at.get()
+    return math.inf if ends_at is None else ends_at
 
 
 class _Source(io.RawIOBase):

@@ -22,7 +22,7 @@ from bloomery.plain import logger
 from bloomery.rest.decoding import decoder
 from bloomery.rest.failures import Failure, RequestFailure
 from bloomery.rest.gate import Gate
-from bloomery.rest.timely import make_timely, whole_answers_by
+from bloomery.rest.timely import LEAST_TIMEOUT_S, latest_end, make_timely, whole_answers_by
 
 log = logger(__name__)
 
@@ -147,6 +147,8 @@ class Transport:
     ) -> Reply:
         """Send one request and read its answer, within so many seconds after a connection for it was free.
 
+        Within `whole_answers_by`, all of it is over by then, however long a connection had to be waited for.
+
         Args:
             method: the HTTP method.
             path: the path after the version path, from "/"; None of its parts comes unescaped from outside.
@@ -161,7 +163,7 @@ class Transport:
         """
         url = f"{self.root}{self.version_path}{path}"
         # A request that had to wait for others must not have less time for that: it would be broken off half done.
-        free_by = time.monotonic() + timeout_s
+        free_by = min(time.monotonic() + timeout_s, latest_end())
         if bulk:
             with _place(self._bulk, free_by), _place(self._any, free_by):
                 return self._send(method, url, body, query, headers, timeout_s)
@@ -178,7 +180,8 @@ class Transport:
         timeout_s: float,
     ) -> Reply:
         started = time.monotonic()
-        ends_at = started + timeout_s
+        ends_at = min(started + timeout_s, latest_end())
+        timeout_s = max(ends_at - started, LEAST_TIMEOUT_S)
         with whole_answers_by(ends_at), _only_the_last_is_open() as answers:
             response = self._authenticated(
                 self.adapter.session.request,
