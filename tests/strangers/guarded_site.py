@@ -81,10 +81,13 @@ class GuardedSite:
             rule: f"role:admin or role:service{f' or role:{ROLE}' if rule in allowed else ''}"
             for rule in self.rules[service]
         }
+        text, file = yaml.safe_dump(policy), self.folder / service / "policy.yaml"
+        if file.exists() and file.read_text() == text:
+            return  # with another date, it would take the service half a second to read it again
         draft = self.folder / service / "policy.draft"
-        draft.write_text(yaml.safe_dump(policy))
+        draft.write_text(text)
         # In one piece, and with another date than before: the services look at it before each decision.
-        draft.rename(self.folder / service / "policy.yaml")
+        draft.rename(file)
 
     def session(self, user: str) -> Session:
         """A session of that user, in the project."""
@@ -118,11 +121,17 @@ class GuardedSite:
             found += [f"{node['name']} has {name} {node[name]}" for name in names if node[name]]
             if node["provision_state"] != "available":
                 found.append(f"{node['name']} is {node['provision_state']}")
-            found += [f"{node['name']} has {vif}" for vif in self.ask("ironic", f"/v1/nodes/{uuid}/vifs")["vifs"]]
+        found += [f"{node_uuid} has VIF {vif}" for node_uuid, vif in self.plugged()]
         found += [f"allocation {one['uuid']}" for one in self.ask("ironic", "/v1/allocations")["allocations"]]
         targets = self.ask("ironic", "/v1/volume/targets")["targets"]
         ports = self.ask("neutron", "/v2.0/ports?device_owner=baremetal:none")["ports"]
         return found + [f"volume target {one['uuid']}" for one in targets] + [f"port {one['id']}" for one in ports]
+
+    def plugged(self) -> list[tuple[str, str]]:
+        """Node and VIF of every VIF that is plugged, from lists of all nodes: asked for its VIFs, a node takes half a second."""
+        nics = [nic for kind in ("ports", "portgroups") for nic in self.ask("ironic", f"/v1/{kind}/detail")[kind]]
+        found = ((nic["node_uuid"], nic["internal_info"].get("tenant_vif_port_id")) for nic in nics)
+        return sorted((node_uuid, vif) for node_uuid, vif in found if vif is not None)
 
     def await_nothing(self) -> None:
         """Nothing of any instance is left, at the latest when the nodes are clean."""
