@@ -20,14 +20,18 @@ def processes() -> Iterator[Processes]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Totals over all processes of the tests, where any of these has run."""
-    ends: dict[str, Counter[str]] = {"ends": Counter(), "lab_ends": Counter()}
+    ends: dict[str, Counter[str]] = {"ends": Counter(), "lab_ends": Counter(), "lab_deeds": Counter()}
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport) and report.when == "call":
                 for name, value in report.user_properties:
                     if name in ends and isinstance(value, dict):
                         ends[name].update(value)
-    for name, what in (("ends", "processes killed"), ("lab_ends", "in the lab, operations struck")):
+    for name, what in (
+        ("ends", "processes killed"),
+        ("lab_ends", "in the lab, operations struck"),
+        ("lab_deeds", "of them"),
+    ):
         if ends[name]:
             counts = ", ".join(f"{count} {end}" for end, count in sorted(ends[name].items()))
             terminalreporter.write_line(f"crashes: {ends[name].total()} {what}: {counts}")

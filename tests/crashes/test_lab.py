@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -31,6 +31,7 @@ from bloomery.library import each
 from bloomery.testing import Fault, FaultKind, FaultProxy, FaultRule
 from crashes.deeds import DEEDS, TIMEOUT_S, drawn, is_free
 from crashes.lab_ironic import LabIronic, is_alive
+from lab.ironic_api import IronicApi
 from live.site import Site, end
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
@@ -45,6 +46,8 @@ LATEST_S = 14.0
 """When the last of what is done is about to end."""
 FULL_S = 5.0
 """How long the disk is full before somebody makes room and starts Ironic again."""
+LEAVES_NO_TRACE = "reboot"
+"""What a machine does not show afterwards."""
 MOST_WRITES = 6
 """As many requests that change something as a command makes here, about."""
 AT_REST = {
@@ -62,9 +65,14 @@ def storms() -> list[tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def crash_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Eight nodes; writing an image takes a while, so that there is something to be interrupted."""
+    """Eight nodes, which take volumes; writing an image takes a while, so that there is something to be interrupted."""
     options = Options(nodes=8, kind=Kind.BOTH, deploy_seconds=2)
     with running(options, tmp_path_factory.mktemp("lab") / "state") as it:
+        api = IronicApi(it)
+        for node in it.nodes:
+            with_storage = [{"op": "add", "path": "/storage_interface", "value": "external"}]
+            api.call("PATCH", f"nodes/{node.uuid}", with_storage)
+        api.close()
         yield it
 
 
@@ -96,7 +104,11 @@ def is_at_rest(site: Site, node: LabNode) -> bool:
 def tidy(site: Site) -> None:
     """Every node is free and clean; those whose cleaning Ironic broke off are cleaned again, as an operator would."""
     api = site.api()
-    left = [row["uuid"] for row in site.ironic.call("GET", "nodes?associated=true")["nodes"]]
+    rows = site.ironic.call("GET", "nodes?associated=true&fields=uuid,extra")["nodes"]
+    left = [row["uuid"] for row in rows]
+    for row in rows:
+        if "bloomery" not in row["extra"]:
+            api.adopt(row["uuid"], timeout_s=TIMEOUT_S)
     for result in each([partial(api.destroy, uuid, timeout_s=TIMEOUT_S) for uuid in left], at_once=8):
         assert not isinstance(result, BloomeryError), repr(result)
     settle(site)
@@ -148,6 +160,35 @@ def test_whatever_is_under_way_when_ironics_disk_is_full_ends_in_truth(
         ironic.start()
 
     storm(site, random.Random(f"{seed} disk"), blow, record_property)
+
+
+def test_what_nothing_strikes_is_done_and_told_from_what_it_was_before(site: Site, record_property: Record) -> None:
+    """Every deed, or as many as there are nodes: the judges can say yes and no."""
+    left = random.Random(f"{SEED} judges").sample(sorted(DEEDS), len(DEEDS))
+    while left:
+        doing = shared_out(left, site.lab.nodes)
+        prepare(site, doing)
+        for node, name in doing.items():
+            deed = DEEDS[name]
+            assert deed.was_not(site, node), f"{name}: {seen(site, node)}"
+            assert name == LEAVES_NO_TRACE or not deed.is_done(site, node), f"{name}: {seen(site, node)}"
+        api = site.api()
+        done = each([partial(DEEDS[name].do, api, site, node) for node, name in doing.items()], at_once=len(doing))
+        assert [result for result in done if isinstance(result, BloomeryError)] == []
+        judge(site, doing, dict.fromkeys(doing, "success"), set(doing), record_property)
+        left = [name for name in left if name not in doing.values()] if EVERY else []
+
+
+def shared_out(names: Sequence[str], nodes: Sequence[LabNode]) -> dict[LabNode, str]:
+    """A deed for each node, as far as there are any that fit; what few nodes can do first."""
+    left = sorted(names, key=lambda name: sum(DEEDS[name].fits(node) for node in nodes))
+    doing: dict[LabNode, str] = {}
+    for node in sorted(nodes, key=lambda node: sum(DEEDS[name].fits(node) for name in names), reverse=True):
+        name = next((name for name in left if DEEDS[name].fits(node)), None)
+        if name is not None:
+            left.remove(name)
+            doing[node] = name
+    return doing
 
 
 def storm(site: Site, draw: random.Random, blow: Callable[[], None], record: Record) -> None:
@@ -259,6 +300,7 @@ def judge(
                 f"{deed} of {node.name}, {told[node]}; recover said {recovered.get(node.name)!r}: {seen(site, node)}"
             )
     record("lab_ends", dict(ends))
+    record("lab_deeds", dict(Counter(doing.values())))
     tidy(site)
     assert not wrong, "\n".join(wrong)
 
