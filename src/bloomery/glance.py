@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from urllib.parse import quote
-from uuid import UUID
 
 import msgspec
 
 from bloomery.deadline import Deadline
 from bloomery.errors import AmbiguousName, ImageNotFound, RequestRefused
+from bloomery.plain import is_uuid
 from bloomery.rest.failures import Kind
 from bloomery.rest.pages import every_page
 from bloomery.rest.retries import certainly
@@ -83,9 +83,7 @@ class Glance:
         return sorted((image for page in pages for image in page.images), key=lambda it: (it.name or "", it.id))
 
     def _by_id(self, image_id: str) -> GlanceImage | None:
-        try:
-            UUID(image_id)
-        except ValueError:
+        if not is_uuid(image_id):
             return None
         try:
             return certainly(

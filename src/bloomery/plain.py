@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
+from uuid import UUID
 
 LONGEST_REASON = 4000
 """Characters of a reason that are kept; the longest that Ironic gives are a page of validation results."""
@@ -39,6 +40,15 @@ def is_obeyed(character: str) -> bool:
 
 def _spelled_out(character: str) -> str:
     return character.encode("unicode_escape").decode()
+
+
+def is_uuid(text: str) -> bool:
+    """Whether it is a UUID, in any of the ways in which one is written."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def clipped(text: str, limit: int = LONGEST_REASON) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
 
 from bloomery.engine import Step
 from bloomery.errors import AmbiguousName, Conflict, InstanceNotFound, NodeNotFound, NodeTakenAway, NodeUnavailable
@@ -28,6 +27,7 @@ from bloomery.operations.run import (
 )
 from bloomery.operations.validation import refused_by
 from bloomery.operations.vifs import CREATED, GIVEN, PluggedVif
+from bloomery.plain import is_uuid
 from bloomery.states import Power, Provision
 
 METALSMITH_CREATED, METALSMITH_ATTACHED = "metalsmith_created_ports", "metalsmith_attached_ports"
@@ -155,7 +155,7 @@ def find(ironic: Ironic, name_or_uuid: str) -> Node:
         InstanceNotFound: no node carries it.
         AmbiguousName: several instances answer to the name.
     """
-    if not _is_uuid(name_or_uuid):
+    if not is_uuid(name_or_uuid):
         return _find_by_name(ironic, name_or_uuid, ironic.find_node(name_or_uuid))
     found = ironic.node_of(name_or_uuid) or ironic.find_node(name_or_uuid)
     if found is None:
@@ -171,7 +171,7 @@ def find_machine(ironic: Ironic, name_or_uuid: str) -> Node:
         AmbiguousName: there is no such node, and several instances answer to the name.
     """
     node = ironic.find_node(name_or_uuid)
-    if node is None and _is_uuid(name_or_uuid):
+    if node is None and is_uuid(name_or_uuid):
         node = ironic.node_of(name_or_uuid)
     elif node is None:
         try:
@@ -181,14 +181,6 @@ def find_machine(ironic: Ironic, name_or_uuid: str) -> Node:
     if node is None:
         raise NodeNotFound(f"there is no node {name_or_uuid!r}, and no instance")
     return node
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _find_by_name(ironic: Ironic, name: str, named: Node | None) -> Node:

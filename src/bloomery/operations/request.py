@@ -9,13 +9,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from bloomery.config_drive import Payload, user_data_from
 from bloomery.config_drive.checks import canonical_uuid, line, shown
 from bloomery.config_drive.meta_data import ssh_public_key
 from bloomery.errors import InvalidRequest
 from bloomery.fleet import Wanted, check_trait
+from bloomery.plain import is_uuid
 from bloomery.secret import Secret
 
 _HASHES = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
@@ -373,7 +373,7 @@ class DeployRequest:
                 reason="it becomes the host name",
                 advice="Use letters, digits, '-' and '.', 253 at most, beginning and ending with a letter or digit",
             )
-        if self.name is not None and _is_uuid(self.name):
+        if self.name is not None and is_uuid(self.name):
             raise InvalidRequest(
                 f"{self.name!r} is a UUID",
                 field="name",
@@ -458,11 +458,3 @@ class DeployRequest:
         if image is not None and image.leaves_disks:
             info["deploy_interface"] = "ramdisk"
         return info
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
