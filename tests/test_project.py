@@ -200,6 +200,34 @@ def test_make_test_runs_every_test_but_those_that_have_a_target_of_their_own() -
     assert "tests/nova_releases" in (ROOT / "tools" / "release_matrix.py").read_text()
 
 
+def test_what_fails_beside_others_is_tried_once_more_and_named(tmp_path: Path) -> None:
+    (tmp_path / "test_some.py").write_text(
+        f"""
+from pathlib import Path
+def test_sound(): pass
+def test_unsteady():
+    been = Path({str(tmp_path)!r}, "been")
+    was, _ = been.exists(), been.write_text("")
+    assert was
+def test_broken(): assert not Path({str(tmp_path)!r}, "broken").exists()
+"""
+    )
+    part = [str(tmp_path), "-n", "2"]
+    code, counts, unsteady = run_tests.carried_out(["-q"], part)
+    assert (code, counts["passed"], "failed" in counts) == (0, 3, False)
+    assert [name.rpartition("::")[2] for name in unsteady] == ["test_unsteady"]
+    (tmp_path / "broken").write_text("")
+    code, counts, unsteady = run_tests.carried_out(["-q"], part)
+    assert (code, counts["passed"], counts["failed"], unsteady) == (1, 2, 1, [])
+
+
+def test_many_failures_are_no_matter_of_time(tmp_path: Path) -> None:
+    names = [f"test_{number}" for number in range(run_tests.FEW + 1)]
+    (tmp_path / "test_many.py").write_text("\n".join(f"def {name}(): assert False" for name in names))
+    code, counts, unsteady = run_tests.carried_out(["-q"], [str(tmp_path)])
+    assert (code, counts, unsteady) == (1, {"failed": len(names)}, [])
+
+
 def test_the_licence_is_here_and_is_the_one_we_name() -> None:
     licence = (ROOT / "LICENSE").read_text()
     assert PROJECT["license"] == "Apache-2.0"
