@@ -45,7 +45,10 @@ class Machines:
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
         (folder / "user-data").write_text(
             "#cloud-config\n"
-            "runcmd: [[sh, -c, 'mkdir -p /var/lib/lab && echo ran >/var/lib/lab/user-data']]\n"
+            "runcmd:\n"
+            "  - [sh, -c, 'mkdir -p /var/lib/lab && echo ran >/var/lib/lab/user-data']\n"
+            # What the system says while it goes down is to be read when it is up again.
+            "  - [sh, -c, 'mkdir -p /var/log/journal && journalctl --flush']\n"
             f"chpasswd: {{expire: false, users: [{{name: debian, password: {PASSWORD}, type: text}}]}}\n"
         )
 

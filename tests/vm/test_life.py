@@ -21,6 +21,13 @@ def boot_id(login: Login) -> str:
     return login.run("cat /proc/sys/kernel/random/boot_id")
 
 
+def said_before_the_reboot(login: Login) -> str:
+    """What the service that watches the power button wrote before the machine went down."""
+    said = login.run("sudo journalctl -b -1 -u systemd-logind -o cat")
+    assert "seat0" in said, said
+    return said
+
+
 def ephemeral(login: Login) -> str:
     """What is in the file on the ephemeral partition."""
     return login.run("sudo mount -L ephemeral0 /mnt && cat /mnt/data 2>/dev/null || echo nothing; sudo umount /mnt")
@@ -77,7 +84,7 @@ def test_a_soft_reboot_presses_the_power_button(machines: Machines) -> None:
     machines.run("reboot", NAME, "--soft", "600", "--timeout", str(BOOT_S))
     login = machines.login(NODE)
     assert boot_id(login) != before
-    assert "Power key pressed" in login.run("sudo journalctl -b -1 -u systemd-logind -o cat")
+    assert "Power key pressed" in said_before_the_reboot(login)
 
 
 def test_a_hard_reboot_asks_nobody(machines: Machines) -> None:
@@ -85,7 +92,7 @@ def test_a_hard_reboot_asks_nobody(machines: Machines) -> None:
     machines.run("reboot", NAME)
     login = machines.login(NODE)
     assert boot_id(login) != before
-    assert "Power key pressed" not in login.run("sudo journalctl -b -1 -u systemd-logind -o cat")
+    assert "Power key pressed" not in said_before_the_reboot(login)
 
 
 def test_an_interface_is_detached_and_attached(machines: Machines) -> None:

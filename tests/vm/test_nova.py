@@ -123,13 +123,15 @@ def test_an_interrupt_reaches_the_kernel(nova: NovaSite, machines: Machines, ser
 def test_a_soft_reboot_presses_the_power_button_and_a_hard_one_does_not(
     nova: NovaSite, machines: Machines, server: str
 ) -> None:
-    pressed = "sudo journalctl -b -1 -u systemd-logind -o cat"
+    said_before = "sudo journalctl -b -1 -u systemd-logind -o cat"
     for kind, is_pressed in (("SOFT", True), ("HARD", False)):
         before = boot_id(machines)
         nova.act(server, "reboot", {"type": kind})
         nova.wait_for(server, "ACTIVE")
         assert boot_id(machines) != before
-        assert ("Power key pressed" in login(machines).run(pressed)) is is_pressed
+        said = login(machines).run(said_before)
+        assert "seat0" in said
+        assert ("Power key pressed" in said) is is_pressed
 
 
 def test_an_interface_is_detached_and_attached(nova: NovaSite, machines: Machines, server: str, port: str) -> None:

@@ -187,7 +187,11 @@ def _write_files(folder: Path) -> Path:
     public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     (folder / "key.pub").write_text(f"{public} demo\n")
     (folder / "user-data").write_text(
-        "#cloud-config\nruncmd:\n  - [sh, -c, 'mkdir -p /var/lib/lab && echo ran >/var/lib/lab/user-data']\n"
+        "#cloud-config\n"
+        "runcmd:\n"
+        "  - [sh, -c, 'mkdir -p /var/lib/lab && echo ran >/var/lib/lab/user-data']\n"
+        # What the system says while it goes down is to be read when it is up again.
+        "  - [sh, -c, 'mkdir -p /var/log/journal && journalctl --flush']\n"
     )
     return folder / "key.pub"
 
