@@ -90,7 +90,7 @@ class IronicDriver(virt_driver.ComputeDriver):
         except exception.VirtDriverNotReady:
             log.warning("Ironic cannot be had yet")
         if not hasattr(virt_driver.ComputeDriver, "process_instances_at_startup"):
-            startup.take_up_of_host(self)
+            startup.take_up_of_host(self.nodes)
 
     def cleanup_host(self, host: str) -> None:  # noqa: ARG002
         """Nobody waits any more, as the service is about to end, but for builds: Nova would take their node from them."""
@@ -98,7 +98,7 @@ class IronicDriver(virt_driver.ComputeDriver):
 
     def process_instances_at_startup(self, context: Any, instances: Any) -> Any:
         """What was under way when the service stopped is followed to its end; Nova is given the other instances."""
-        return startup.take_up(self, context, instances)
+        return startup.take_up(self.nodes, context, instances)
 
     @property
     def services(self) -> Services:
@@ -165,12 +165,7 @@ class IronicDriver(virt_driver.ComputeDriver):
 
     def get_info(self, instance: Any, use_cache: bool = True) -> Any:
         """The instance's power state; not known while Ironic is away."""
-        try:
-            state = self.nodes.power_of(instance.uuid, fresh=not use_cache)
-        except errors.BloomeryError as problem:
-            log.warning("the power of server %s is not known: %s", instance.uuid, problem)
-            state = power_state.NOSTATE
-        return hardware.InstanceInfo(state=state)
+        return hardware.InstanceInfo(state=self.nodes.power_of(instance.uuid, fresh=not use_cache))
 
     def get_diagnostics(self, instance: Any) -> dict[str, Any]:
         """What Ironic knows of the machine."""

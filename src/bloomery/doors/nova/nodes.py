@@ -291,11 +291,15 @@ class Nodes:
         return self.ironic.node_of(instance_uuid)
 
     def power_of(self, instance_uuid: str, *, fresh: bool = False) -> int:
-        """The power of the node that carries the instance, as Nova counts it; not known where no node does."""
+        """The power of the node that carries the instance, as Nova counts it; not known where no node does, or Ironic is away."""
         known = self._fleet.outline_of(instance_uuid)
-        if known is None or fresh or self._fleet.is_doubted(known.uuid):
+        if known is not None and not fresh and not self._fleet.is_doubted(known.uuid):
+            return power_state_of(known)
+        try:
             return power_state_of(self.node_of(instance_uuid, fresh=fresh))
-        return power_state_of(known)
+        except BloomeryError as problem:
+            log.warning("the power of server %s is not known: %s", instance_uuid, problem)
+            return power_state_of(None)
 
     def seen_lately(self, node_uuid: str) -> Node | None:
         """The node as it was seen last, unless somebody has done something with it since."""

@@ -10,7 +10,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nova import context as nova_context
 from nova import exception, objects, utils
@@ -23,13 +23,11 @@ from bloomery.deadline import LeftUnderWay
 from bloomery.doors.nova.config import CONF
 from bloomery.doors.nova.errors import nova_errors
 from bloomery.doors.nova.following import Follower
+from bloomery.doors.nova.nodes import Nodes
 from bloomery.ironic import Node
 from bloomery.operations import deploy, rebuild, rescue
 from bloomery.operations.run import Options, Services
 from bloomery.plain import logger
-
-if TYPE_CHECKING:
-    from bloomery.doors.nova.driver import IronicDriver
 
 log = logger(__name__)
 
@@ -52,33 +50,33 @@ def _resume_of(instance: Any) -> tuple[Resume, str] | None:
     return None
 
 
-def take_up(driver: IronicDriver, context: Any, instances: Any) -> Any:
+def take_up(nodes: Nodes, context: Any, instances: Any) -> Any:
     """Every instance with something under way on its node is being followed; the others are returned."""
     left = []
     for instance in instances:
         resume = _resume_of(instance)
-        node = _node_of(driver, context, instance) if resume is not None else None
+        node = _node_of(nodes, context, instance) if resume is not None else None
         if resume is None or node is None:
             left.append(instance)
             continue
         log.info("server %s: %s on node %s is taken up again", instance.uuid, instance.task_state, node.label)
-        follower = (driver, context.elevated(), instance, node, *resume)
+        follower = (nodes, context.elevated(), instance, node, *resume)
         threading.Thread(target=_follow, args=follower, name=f"bloomery-{instance.uuid}", daemon=True).start()
     return objects.InstanceList(context, objects=left)
 
 
-def take_up_of_host(driver: IronicDriver) -> None:
+def take_up_of_host(nodes: Nodes) -> None:
     """The same for a Nova that does not ask for it: it has called these servers failed by the time that they are not."""
     context = nova_context.get_admin_context()
     attributes = ["info_cache", "metadata", "system_metadata", "flavor"]
-    take_up(driver, context, objects.InstanceList.get_by_host(context, CONF.host, expected_attrs=attributes))
+    take_up(nodes, context, objects.InstanceList.get_by_host(context, CONF.host, expected_attrs=attributes))
 
 
-def _node_of(driver: IronicDriver, context: Any, instance: Any) -> Node | None:
+def _node_of(nodes: Nodes, context: Any, instance: Any) -> Node | None:
     """The node to follow; None where there is none, and then the server has a fault that says so."""
     try:
         with nova_errors():
-            node = driver.nodes.node_of(instance.uuid, fresh=True)
+            node = nodes.node_of(instance.uuid, fresh=True)
             if node is None:
                 # Nova sets the server to ERROR without a word.
                 reason = "nova-compute stopped before the server was finished, and no node carries it any more"
@@ -90,7 +88,7 @@ def _node_of(driver: IronicDriver, context: Any, instance: Any) -> Node | None:
     return node
 
 
-def _follow(driver: IronicDriver, context: Any, instance: Any, node: Node, resume: Resume, vm_state: str) -> None:
+def _follow(nodes: Nodes, context: Any, instance: Any, node: Node, resume: Resume, vm_state: str) -> None:
     """The instance is as the operation wanted it, or in error with the reason."""
 
     @utils.synchronized(instance.uuid)  # type: ignore[untyped-decorator]
@@ -103,18 +101,18 @@ def _follow(driver: IronicDriver, context: Any, instance: Any, node: Node, resum
         how = follower.options(leavable=True)
         try:
             with nova_errors(exception.InstanceDeployFailure):
-                resume(driver.services, node, how)
+                resume(nodes.connection.services, node, how)
         except exception.NovaException as problem:
             compute_utils.add_instance_fault_from_exc(context, instance, problem, sys.exc_info())
             if not follower.cancellation.is_cancelled:
                 _save(instance, vm_state=vm_states.ERROR, task_state=None)
             return
         finally:
-            driver.nodes.doubt(node.uuid)
+            nodes.doubt(node.uuid)
         if vm_state == vm_states.ACTIVE and instance.launched_at is None:
             configdrive.update_instance(instance)
             instance.launched_at = timeutils.utcnow()
-        state = driver.get_info(instance, use_cache=False).state
+        state = nodes.power_of(instance.uuid, fresh=True)
         _save(instance, vm_state=vm_state, task_state=None, power_state=state, progress=100)
         log.info("server %s: what was under way has come to its end", instance.uuid)
 
