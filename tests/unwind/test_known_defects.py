@@ -10,6 +10,7 @@ import pytest
 
 from bloomery import BloomeryError, Guest, Image, Nic, Progress, RebuildRequest, Secret, Volume
 from bloomery.deadline import Cancellation, Deadline
+from bloomery.engine import Observer
 from bloomery.errors import (
     Conflict,
     NetworkNotFound,
@@ -24,7 +25,7 @@ from bloomery.errors import (
 from bloomery.testing import Fault, FaultKind, RecordedRequest
 from bloomery.testing.gateways import ironic_at
 from bloomery.testing.http_simulator import Response
-from unwind.scenarios import FAST, World, a_request, a_world, deployed
+from unwind.scenarios import FAST, SCENARIOS, World, a_request, a_world, deployed
 from unwind.test_unwind import settle
 
 
@@ -105,6 +106,33 @@ def test_a_destroyed_instance_leaves_nothing_of_itself(world: World) -> None:
     assert (node["instance_uuid"], node["instance_info"], node["extra"]) == (None, {}, {})
     assert (seen["vifs"], seen["volumes"], seen["allocations"]) == ([], [], [])
     assert [port["name"] for port in world.neutron.ports()] == ["given"]
+
+
+class LateClaim(Observer):
+    """The request of the claim is carried out once more right before the deploy is asked for: its client had given it up."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.claimed: object = None
+        self.noted: object = None
+
+    def ended(self, step: str) -> None:
+        if step == "claim node":
+            self.claimed = self.world.ironic.node(self.world.node)["extra"]
+
+    def begins(self, step: str, index: int, total: int) -> None:  # noqa: ARG002  (the engine's)
+        if step == "request deploy":
+            self.noted = self.world.ironic.node(self.world.node)["extra"]
+            self.world.ironic.set(self.world.node, extra=self.claimed)
+
+
+def test_a_claim_that_is_carried_out_once_more_takes_nothing_from_the_mark(world: World) -> None:
+    late = LateClaim(world)
+    SCENARIOS["claim, then the rest"].call(world.api(late), world)
+    assert late.claimed != late.noted
+    assert world.ironic.node(world.node)["extra"] == late.noted
+    world.api().destroy("node-0", wait_for_cleaning=True, timeout_s=60)
+    assert (world.ironic.vifs(world.node), world.seen()["volumes"]) == ([], [])
 
 
 def test_a_node_that_its_operator_undeploys_ends_the_deploy_with_a_plain_reason(world: World) -> None:

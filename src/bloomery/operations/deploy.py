@@ -493,24 +493,46 @@ def config_drive(
 
 def request_deploy(run: DeployRun) -> None:
     """Ironic deploys the node."""
+    noted = _whole_mark(run)
 
     def check(now: Node) -> None:
         # Somebody may have destroyed the instance while we prepared it or waited, and another may have the node by now.
         run.node = now
         _refuse_another(run)
+        _note_again(run, noted)
 
     steps = run.request.deploy_steps
     run.ironic.provision(run.node, "active", config_drive=run.drive, deploy_steps=steps, check=check)
     run.has_deployed = True
 
 
+def _note_again(run: DeployRun, noted: Mapping[str, Any]) -> None:
+    """The mark names what we noted in it, also where our claim's own request, given up and repeated, was carried out late.
+
+    That writes the mark of the claim over the present one, which has come to name VIFs and volumes since.
+    """
+    mark = run.node.mark
+    parts = ("vifs", "volumes")
+    if mark is not None and any(noted[part].items() - as_mapping(mark.get(part)).items() for part in parts):
+        whole = {**mark, **{part: noted[part] for part in parts if noted[part]}}
+        run.node = run.ironic.update(
+            run.node,
+            [{"op": "add", "path": f"/extra/{MARK}", "value": whole}],
+            is_so=lambda now: now.any_mark == whole,
+            doing=f"noting the VIFs and volumes of node {run.node.label} once more",
+        )
+        _refuse_another(run)
+
+
 def await_active(run: DeployRun) -> None:
     """The node is active, and ours."""
+    noted = _whole_mark(run)
     node = run.wait_for(WHILE_DEPLOYING, "deploying", DeployFailed)
     if node.instance_uuid != run.instance_uuid:
         raise NodeTakenAway(
             f"node {node.label} is active, but carries instance {node.instance_uuid or 'none'}", node_uuid=node.uuid
         )
+    _note_again(run, noted)
 
 
 Undo = Callable[[Run], None]
