@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,7 @@ TUNING: Mapping[str, object] = {
 }
 """Options of `[ironic]` that do Nova's own driver good where much is asked at once: it looks twice as often, and repeats more."""
 HOST = "compute-1"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Compute:
@@ -191,7 +193,8 @@ class _Service:
         def counting(its: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
             if request.url.startswith(ironic_url):
                 with self._lock:
-                    self.sent[request.method] += 1
+                    path = request.url.removeprefix(ironic_url).partition("?")[0]
+                    self.sent[f"{request.method} {_UUID.sub('-', path)}"] += 1
             return send(its, request, *args, **kwargs)
 
         adapter.send = counting
@@ -314,6 +317,7 @@ class _Service:
             "wall_s": time.perf_counter() - began,
             "processor_s": spent.user + spent.system - cost.user - cost.system,
             "requests": self.sent.total(),
+            "asked": dict(self.sent),
             "nodes": nodes,
             "failures": [outcome for outcome in outcomes if outcome],
             "failed": [node for node, outcome in zip(nodes, outcomes, strict=True) if outcome],

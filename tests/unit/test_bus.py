@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import uuid
 from collections.abc import Iterator
 from queue import SimpleQueue
 
@@ -13,52 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bloomery.bus import Bus, BusAddress, change_of, messaging
+from bloomery.bus import Bus, BusAddress, change_of
 from bloomery.errors import InvalidRequest
+from notifying import NODE, NotifyingIronic, payload
 
-NODE = "1be26c0b-03f2-4d2e-ae87-c02d7f33c123"
 WAIT_S = 20.0
 
 Change = tuple[str, str | None]
 
 
-def payload(node_uuid: str = NODE, provision_state: str | None = "active") -> dict[str, object]:
-    """As Ironic sends it, with more than we read."""
-    return {
-        "ironic_object.name": "NodeSetProvisionStatePayload",
-        "ironic_object.namespace": "ironic",
-        "ironic_object.version": "1.18",
-        "ironic_object.data": {"uuid": node_uuid, "provision_state": provision_state, "event": "done", "name": "n"},
-    }
-
-
-class Ironic:
-    """Sends notifications as Ironic does, over kombu's transport within the process."""
-
-    def __init__(self) -> None:
-        self.url = "kombu+memory:////"
-        self.topic = f"ironic_versioned_notifications-{uuid.uuid4()}"
-        oslo_messaging, cfg = messaging()
-        conf = cfg.ConfigOpts()
-        transport = oslo_messaging.get_notification_transport(conf, url=self.url)
-        transport._driver._default_exchange = "ironic"
-        self._notifier = oslo_messaging.Notifier(
-            transport, publisher_id="ironic-conductor.lab", driver="messagingv2", topics=[self.topic]
-        )
-        self.transport = transport
-
-    def address(self, pool: str = "bloomery-test") -> BusAddress:
-        return BusAddress.of(self.url, pool=pool, topic=self.topic)
-
-    def send(self, event_type: str, content: object, level: str = "info") -> None:
-        getattr(self._notifier, level)({}, event_type, content)
-
-
 @pytest.fixture
-def ironic() -> Iterator[Ironic]:
-    ironic = Ironic()
+def ironic() -> Iterator[NotifyingIronic]:
+    ironic = NotifyingIronic()
     yield ironic
-    ironic.transport.cleanup()
+    ironic.close()
 
 
 @contextlib.contextmanager
@@ -79,13 +46,13 @@ def listening(address: BusAddress) -> Iterator[SimpleQueue[Change]]:
 @pytest.mark.parametrize(
     "event", ["provision_set.end", "provision_set.success", "provision_set.error", "power_set.end"]
 )
-def test_what_ironic_notifies_is_heard_with_its_node_and_state(ironic: Ironic, event: str, level: str) -> None:
+def test_what_ironic_notifies_is_heard_with_its_node_and_state(ironic: NotifyingIronic, event: str, level: str) -> None:
     with listening(ironic.address()) as heard:
         ironic.send(f"baremetal.node.{event}", payload(), level)
         assert heard.get(timeout=WAIT_S) == (NODE, "active")
 
 
-def test_what_is_no_change_of_a_node_is_not_heard_and_hides_nothing(ironic: Ironic) -> None:
+def test_what_is_no_change_of_a_node_is_not_heard_and_hides_nothing(ironic: NotifyingIronic) -> None:
     with listening(ironic.address()) as heard:
         ironic.send("baremetal.node.provision_set.start", payload())
         ironic.send("baremetal.port.update.end", payload())
@@ -96,13 +63,13 @@ def test_what_is_no_change_of_a_node_is_not_heard_and_hides_nothing(ironic: Iron
         assert heard.empty()
 
 
-def test_two_with_pools_of_their_own_hear_everything(ironic: Ironic) -> None:
+def test_two_with_pools_of_their_own_hear_everything(ironic: NotifyingIronic) -> None:
     with listening(ironic.address("bloomery-a")) as first, listening(ironic.address("bloomery-b")) as second:
         ironic.send("baremetal.node.provision_set.end", payload())
         assert first.get(timeout=WAIT_S) == second.get(timeout=WAIT_S) == (NODE, "active")
 
 
-def test_one_who_breaks_on_what_he_is_told_ends_nothing(ironic: Ironic) -> None:
+def test_one_who_breaks_on_what_he_is_told_ends_nothing(ironic: NotifyingIronic) -> None:
     heard: SimpleQueue[str] = SimpleQueue()
 
     def broken(node_uuid: str, _state: str | None) -> None:
@@ -121,7 +88,7 @@ def test_one_who_breaks_on_what_he_is_told_ends_nothing(ironic: Ironic) -> None:
         bus.close()
 
 
-def test_a_bus_that_is_closed_has_left_no_thread(ironic: Ironic) -> None:
+def test_a_bus_that_is_closed_has_left_no_thread(ironic: NotifyingIronic) -> None:
     before = threading.active_count()
     with listening(ironic.address()):
         assert threading.active_count() > before

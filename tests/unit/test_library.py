@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from keystoneauth1.noauth import NoAuth
@@ -10,8 +12,11 @@ from keystoneauth1.session import Session
 
 import bloomery
 from bloomery.errors import BloomeryError, InvalidRequest, NodeNotFound, ServiceUnavailable
+from bloomery.ironic.gateway import PAGE
 from bloomery.library import each
-from bloomery.testing import IronicSimulator, NeutronSimulator
+from bloomery.testing import IronicSimulator, NeutronSimulator, RecordedRequest
+
+TIMEOUT_S = 30.0
 
 
 def test_calls_are_made_side_by_side_and_answered_in_their_order() -> None:
@@ -68,6 +73,33 @@ def test_a_session_and_endpoints_are_enough_to_connect() -> None:
         assert it.node("n1").name == "n1"
         assert [network.name for network in it.networks()] == ["tenant"]
         assert it.instances() == []
+
+
+def test_lists_of_the_fleet_that_ironic_takes_long_for_keep_no_power_off_waiting() -> None:
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def hold_lists(request: RecordedRequest) -> None:
+        if request.query.get("limit") == str(PAGE):
+            begun.release()
+            go.wait(TIMEOUT_S)
+
+    with IronicSimulator() as ironic, ThreadPoolExecutor(8) as pool:
+        instance_uuid = str(uuid.uuid4())
+        node_uuid = ironic.add_node("n1", power_state="power on", provision_state="active", instance_uuid=instance_uuid)
+        it = bloomery.connect(session=Session(NoAuth()), endpoints={"baremetal": ironic.url}, connections=4)
+        ironic.on_request = hold_lists
+        try:
+            reads = [pool.submit(bloomery.Fleet().read, it.services.ironic) for _ in range(8)]
+            for _ in range(2):
+                assert begun.acquire(timeout=TIMEOUT_S)
+            it.power_off(instance_uuid)
+            assert ironic.node(node_uuid)["power_state"] == "power off"
+            assert not any(read.done() for read in reads)
+            assert not begun.acquire(blocking=False)
+        finally:
+            go.set()
+        for read in reads:
+            read.result(TIMEOUT_S)
 
 
 def test_a_cloud_without_neutron_is_a_cloud() -> None:

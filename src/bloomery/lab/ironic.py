@@ -189,6 +189,12 @@ def _settings(
         "oslo_messaging_notifications": {"driver": "noop"},
         "sensor_data": {"send_sensor_data": False},
     }
+    if options.notifications_url:
+        settings["DEFAULT"]["notification_level"] = "info"
+        settings["oslo_messaging_notifications"] = {
+            "driver": "messagingv2",
+            "transport_url": options.notifications_url,
+        }
     if options.kind is Kind.VM:
         _suit_virtual_machines(settings, folder, port=port)
     if neutron_url:

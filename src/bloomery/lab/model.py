@@ -35,6 +35,7 @@ class Options:
             for virtual machines, which may be emulated.
         companion: the command line of a further process that lives with the lab and works on it; `{port}` in it is the
             port of loopback on which it has to answer at `/healthz`. Empty means none.
+        notifications_url: a message bus, as oslo.messaging takes it, to which Ironic sends its notifications. Empty means none.
     """
 
     nodes: int = 4
@@ -44,6 +45,7 @@ class Options:
     power_seconds: tuple[float, float] = (0.3, 0.9)
     call_back_seconds: int | None = None
     companion: tuple[str, ...] = ()
+    notifications_url: str = ""
 
     def __post_init__(self) -> None:
         if not 1 <= self.nodes <= MAX_NODES:
