@@ -55,7 +55,7 @@ def test_a_disk_that_is_too_small_is_named_as_the_reason(machines: Machines) -> 
 def test_power_that_is_pulled_while_the_image_is_written_ends_the_deploy(machines: Machines) -> None:
     with machines.start(
         *("deploy", "unplugged", "--node", NODE, *machines.image("debian"), "--network", "private"),
-        *("--timeout", "900"),
+        *("--timeout", "420"),
     ) as deploy:
         assert deploy.stdout is not None
         said = ""
