@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import requests
 
 from bloomery import lab
 from bloomery.lab.vm.login import Login
-from bloomery.lab.wait import until
+from bloomery.lab.wait import answers, until
 from lab.ironic_api import IronicApi
 
 BOOT_S = 1800.0
@@ -131,6 +132,28 @@ class Machines:
         finally:
             requests.put(url, json={"is_stuck": False}, timeout=30).raise_for_status()
 
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """Within the block `bloomery serve` works on the lab; gives its address."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        with (self.folder / "serve.log").open("ab") as log:
+            service = subprocess.Popen(
+                [str(_COMMAND), "serve", "--port", str(port), "--state", str(self.folder / "service"), "--no-janitor"],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            until(lambda: answers(f"{url}/healthz"), what="an answer of the service", timeout_s=120)
+            yield url
+        finally:
+            service.terminate()
+            service.wait()
+
     def start(self, *words: str) -> subprocess.Popen[str]:
         """The command line runs; its output is to be read by the caller."""
         return subprocess.Popen(
@@ -147,10 +170,10 @@ class Machines:
 class Terminal:
     """A user before `bloomery console`."""
 
-    def __init__(self, machines: Machines, instance: str) -> None:
+    def __init__(self, machines: Machines, instance: str, *options: str) -> None:
         self._ours, theirs = pty.openpty()
         self.process = subprocess.Popen(
-            [str(_COMMAND), "console", instance],
+            [str(_COMMAND), *options, "console", instance],
             env={**machines.environment, "TERM": "xterm"},
             stdin=theirs,
             stdout=theirs,

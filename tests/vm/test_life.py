@@ -70,6 +70,15 @@ def test_the_serial_console_is_read_and_typed_into(machines: Machines) -> None:
         assert terminal.process.wait(60) == 0
 
 
+def test_the_service_has_the_same_console_for_its_page(machines: Machines) -> None:
+    with machines.served() as url, Terminal(machines, NAME, "--service", url) as terminal:
+        terminal.until("login: ", nudge="\r")
+        terminal.type("nobody-of-that-name\r")
+        terminal.until("Password: ")
+        terminal.type("\r~.")
+        assert terminal.process.wait(60) == 0
+
+
 def test_an_interrupt_is_logged_by_the_kernel(machines: Machines) -> None:
     login = machines.login(NODE)
     assert "NMI" not in login.run("sudo dmesg | grep -i 'NMI received' || true")
