@@ -99,6 +99,20 @@ def test_a_server_comes_up_with_its_name_key_user_data_address_and_bond(
     assert is_blank(machines.disk(NODE, 0))
 
 
+def test_the_rescue_system_answers_to_the_password_and_the_server_comes_back(
+    nova: NovaSite, machines: Machines, server: str
+) -> None:
+    with machines.left_on_when_rescued(NODE):
+        nova.act(server, "rescue", {"adminPass": RESCUE_PASSWORD})
+        nova.wait_for(server, "RESCUE")
+        rescue = Login(port=machines.hardware(NODE)["ssh_port"], user="rescue", password=RESCUE_PASSWORD)
+        rescue.wait(timeout_s=BOOT_S)
+        assert rescue.run("test -e /etc/lab-image || echo another system") == "another system"
+        nova.act(server, "unrescue")
+        nova.wait_for(server, "ACTIVE")
+    assert login(machines).run("cat /etc/lab-image") == "debian"
+
+
 def test_the_serial_console_that_nova_gives_is_read_and_typed_into(nova: NovaSite, server: str) -> None:
     _, line_port = nova.console(server, "serial")
     with SerialLine(line_port) as line:
@@ -141,20 +155,6 @@ def test_an_interface_is_detached_and_attached(nova: NovaSite, machines: Machine
     nova.agree(server)
     assert nova.ironic.vifs(machines.lab.node(NODE)) == [port]
     assert login(machines).run("hostname") == NAME
-
-
-def test_the_rescue_system_answers_to_the_password_and_the_server_comes_back(
-    nova: NovaSite, machines: Machines, server: str
-) -> None:
-    with machines.left_on_when_rescued(NODE):
-        nova.act(server, "rescue", {"adminPass": RESCUE_PASSWORD})
-        nova.wait_for(server, "RESCUE")
-        rescue = Login(port=machines.hardware(NODE)["ssh_port"], user="rescue", password=RESCUE_PASSWORD)
-        rescue.wait(timeout_s=BOOT_S)
-        assert rescue.run("test -e /etc/lab-image || echo another system") == "another system"
-        nova.act(server, "unrescue")
-        nova.wait_for(server, "ACTIVE")
-    assert login(machines).run("cat /etc/lab-image") == "debian"
 
 
 def test_a_rebuild_changes_the_system(nova: NovaSite, machines: Machines, server: str) -> None:
