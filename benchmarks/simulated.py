@@ -16,7 +16,7 @@ from bloomery.testing.ironic_simulator.records import ALLOCATION
 from .clients import Ironic
 
 _NAMES = UUID("0f6b3c4e-8a0d-5b53-9d3e-6c6f6f6d0001")
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 300.0
 
 
 class Simulated:
@@ -33,17 +33,19 @@ class Simulated:
 
 
 @contextmanager
-def simulated(*, nodes: int, in_use: bool, deploy_s: float = 0.0) -> Iterator[Simulated]:
+def simulated(*, nodes: int, in_use: bool, deploy_s: float = 0.0, can_restore: bool = True) -> Iterator[Simulated]:
     """A simulated Ironic answers within the block.
 
     Args:
         nodes: how many it has.
         in_use: whether each carries an instance, with its allocation; else all are free.
         deploy_s: how long a deploy takes.
+        can_restore: whether it can be set back, and its nodes were changed at times of the days before; False comes up in a
+            fraction of the time, with nodes that were all changed just now, and without allocations.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_play, args=(theirs, nodes, in_use, deploy_s), daemon=True)
+    process = context.Process(target=_play, args=(theirs, nodes, in_use, deploy_s, can_restore), daemon=True)
     process.start()
     try:
         if not ours.poll(_START_TIMEOUT_S):
@@ -66,12 +68,16 @@ def simulated(*, nodes: int, in_use: bool, deploy_s: float = 0.0) -> Iterator[Si
         process.terminate()
 
 
-def _play(pipe: Connection, nodes: int, in_use: bool, deploy_s: float) -> None:
+def _play(pipe: Connection, nodes: int, in_use: bool, deploy_s: float, can_restore: bool) -> None:
     timings = Timings(deploy_s=deploy_s)
     with NeutronSimulator() as neutron, IronicSimulator(neutron=neutron, timings=timings) as ironic:
         neutron.add_network("private", cidrs=["10.0.0.0/16"])
         for number in range(nodes):
             _add_node(ironic, number, in_use=in_use)
+        if not can_restore:
+            pipe.send((ironic.url, neutron.url))
+            _next_order(pipe)
+            return
         if in_use:
             _add_allocations(ironic)
         _age(ironic)
