@@ -123,9 +123,10 @@ def test_a_look_at_all_nodes_is_one_request_where_little_has_changed_and_telling
     assert len(world.ironic.requests) == 1
 
 
-MOST_REQUESTS_IN_A_CROWD = 11
-"""For each of many servers that are built or destroyed at once by an Ironic that is busy: with those that wait for their turn
-or for Ironic."""
+MOST_REQUESTS_IN_A_CROWD = {"build": 9, "destroy": 8}
+"""For each of many servers that are built or destroyed at once by an Ironic that is busy, its share of the waiting included."""
+PER_REFUSAL = 2
+"""Besides: what Ironic has no worker for is asked for once more, after another look at the node."""
 SERVERS, WORKERS = 40, 4
 """So many servers at once, and so many deploys or tear-downs that Ironic takes at a time."""
 
@@ -169,8 +170,10 @@ def test_many_servers_at_once_are_all_built_and_destroyed_by_an_ironic_of_few_wo
     assert {world.seen(node)["instance_uuid"] for node in nodes} == {None}
     destroyed = list(world.ironic.requests)
     assert len([r for r in destroyed if r.status == 503]) <= SERVERS, Counter(r.status for r in destroyed)
-    for requests in built, destroyed:
-        assert len(requests) / SERVERS <= MOST_REQUESTS_IN_A_CROWD, Counter((r.method, r.status) for r in requests)
+    for what, requests in {"build": built, "destroy": destroyed}.items():
+        refusals = len([request for request in requests if request.status == 503])
+        share = (len(requests) - PER_REFUSAL * refusals) / SERVERS
+        assert share <= MOST_REQUESTS_IN_A_CROWD[what], Counter((r.method, r.status) for r in requests)
 
 
 def test_plugging_may_take_as_long_as_a_deploy_because_many_servers_that_are_built_at_once_wait_for_each_other(
