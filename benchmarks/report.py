@@ -30,6 +30,29 @@ def write(results: Results, folder: Path = RESULTS) -> list[Path]:
     return list(files)
 
 
+def publish(results: Results, shown: str, *, file: Path, part: str, page: Path = PAGE) -> None:
+    """The results of a benchmark of its own are in the file, as JSON, and the page shows them.
+
+    Args:
+        results: what was measured.
+        shown: the same in Markdown.
+        file: where they are to be kept.
+        part: the page's part for them: between `<!-- PART -->` and `<!-- end of PART -->`.
+        page: the page.
+
+    Raises:
+        ValueError: the page has no such part.
+    """
+    begin, end = f"<!-- {part} -->", f"<!-- end of {part} -->"
+    head, found, rest = page.read_text().partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{page} has no part {part!r}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(results, indent=2) + "\n")
+    page.write_text(f"{head}{begin}\n\n{shown}\n\n{end}{tail}")
+
+
 def newest(folder: Path = RESULTS) -> Results:
     """The results of the newest run that was kept."""
     read: Results = json.loads(max(folder.glob("*.json")).read_text())

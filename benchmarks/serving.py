@@ -44,7 +44,8 @@ WORKERS = 20
 LISTENERS = 500
 CHANGES_PER_S = 5
 COMPARED = ("bloomery", "fastapi", "starlette", "uvicorn", "h11", "msgspec", "SQLAlchemy")
-BEGIN, END = "<!-- figures of the service -->", "<!-- end of figures of the service -->"
+PART = "figures of the service"
+"""Of docs/performance.md."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +110,7 @@ def main() -> None:
     print(table(results))
     if not arguments.dry:
         file = report.RESULTS / "service" / f"{results['date']}.json"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(results, indent=2) + "\n")
-        page = report.PAGE.read_text()
-        head, _, rest = page.partition(BEGIN)
-        report.PAGE.write_text(f"{head}{BEGIN}\n\n{table(results)}\n\n{END}{rest.partition(END)[2]}")
+        report.publish(results, table(results), file=file, part=PART)
 
 
 def measured(hey: str, url: str, ironic: str, service: psutil.Process, seconds: float) -> Iterator[Phase]:

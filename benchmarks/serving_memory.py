@@ -7,7 +7,6 @@ janitor looks. Writes `benchmarks/results/service/<date>-memory.json` and the ta
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import tempfile
@@ -29,7 +28,8 @@ from .simulated import simulated
 
 CALLERS = 4
 REQUESTS_PER_S = 20
-BEGIN, END = "<!-- memory of the service -->", "<!-- end of memory of the service -->"
+PART = "memory of the service"
+"""Of docs/performance.md."""
 PATHS = (
     "/v1/instances?limit=100",
     "/v1/instances?limit=100&name={number}",
@@ -88,11 +88,7 @@ def main() -> None:
     print(table(results))
     if not arguments.dry:
         file = report.RESULTS / "service" / f"{results['date']}-memory.json"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(results, indent=2) + "\n")
-        page = report.PAGE.read_text()
-        head, _, rest = page.partition(BEGIN)
-        report.PAGE.write_text(f"{head}{BEGIN}\n\n{table(results)}\n\n{END}{rest.partition(END)[2]}")
+        report.publish(results, table(results), file=file, part=PART)
 
 
 def sampled(url: str, service: psutil.Process, minutes: float) -> Iterator[Sample]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -33,6 +36,18 @@ def test_results_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     written = REPORT.write(results, tmp_path)
     assert [file.name for file in written] == [f"{results['date']}.json", f"{results['date']}.md"]
     assert REPORT.newest(tmp_path) == results
+
+
+def test_a_benchmark_of_its_own_fills_its_part_of_the_page_and_no_other(tmp_path: Path) -> None:
+    page, file = tmp_path / "page.md", tmp_path / "results" / "one.json"
+    page.write_text("before\n<!-- x -->\n\nold\n\n<!-- end of x -->\nafter\n")
+    REPORT.publish({"a": 1}, "new", file=file, part="x", page=page)
+    assert page.read_text() == "before\n<!-- x -->\n\nnew\n\n<!-- end of x -->\nafter\n"
+    assert json.loads(file.read_text()) == {"a": 1}
+    with pytest.raises(ValueError, match="no part 'y'"):
+        REPORT.publish({}, "new", file=file, part="y", page=page)
+    for part in ("figures of the service", "memory of the service"):
+        assert REPORT.PAGE.read_text().count(f"<!-- {part} -->") == 1
 
 
 def test_what_was_not_measured_again_is_kept() -> None:

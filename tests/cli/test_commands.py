@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,11 @@ def test_a_rescue_password_that_was_given_is_not_shown_again(cloud: Cloud, tmp_p
     assert "a-marked-secret" not in out + err
     sent = [request.body for request in cloud.ironic.requests if request.path.endswith("/states/provision")]
     assert any(body.get("rescue_password") == "a-marked-secret" for body in sent)
+
+
+def test_a_command_that_has_ended_logs_no_more(cloud: Cloud) -> None:
+    assert "GET" in cloud.run("--debug", "node", "list").err
+    assert logging.getLogger("bloomery").handlers == []
 
 
 def test_the_console_is_started_shown_and_stopped(cloud: Cloud) -> None:

@@ -9,6 +9,9 @@ import pytest
 
 from doors_http import postgres
 from doors_http.http_site import Site, cloud, served
+from doors_http.serial_machine import machine
+
+__all__ = ["machine"]
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from doors_http.http_site import TIMEOUT_S, Site, cloud, served
 
 
@@ -55,6 +57,14 @@ class Machine:
         self.server.close()
         if self.line is not None:
             self.line.close()
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A machine with a serial line."""
+    machine = Machine()
+    yield machine
+    machine.close()
 
 
 @contextmanager

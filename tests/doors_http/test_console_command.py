@@ -23,14 +23,6 @@ PASSWORD = "secret word"
 
 
 @pytest.fixture
-def machine() -> Iterator[Machine]:
-    """A machine with a serial line."""
-    machine = Machine()
-    yield machine
-    machine.close()
-
-
-@pytest.fixture
 def site(machine: Machine, tmp_path: Path) -> Iterator[Site]:
     """A service with an instance on it."""
     with console_site(machine, tmp_path) as site:

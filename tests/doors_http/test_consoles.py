@@ -80,14 +80,6 @@ class Screen:
 
 
 @pytest.fixture
-def machine() -> Iterator[Machine]:
-    """A machine with a serial line."""
-    machine = Machine()
-    yield machine
-    machine.close()
-
-
-@pytest.fixture
 def consoled(machine: Machine, tmp_path: Path) -> Iterator[Site]:
     """The same, with an instance whose console runs."""
     with console_site(machine, tmp_path) as site:

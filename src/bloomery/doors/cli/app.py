@@ -178,6 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         else:
             note(f"Bloomery has a bug here: {type(bug).__name__}: {bug}. `--debug` shows where; please report it")
         sys.exit(NOT_WELL)
+    finally:
+        # Whoever called this may close the stream that the handler writes to, and threads that are left would log on.
+        logging.getLogger("bloomery").handlers.clear()
     sys.exit(0)
 
 
