@@ -166,7 +166,7 @@ def test_a_rescue_password_that_was_given_is_not_shown_again(cloud: Cloud, tmp_p
 
 
 def test_a_command_that_has_ended_logs_no_more(cloud: Cloud) -> None:
-    assert "GET" in cloud.run("--debug", "node", "list").err
+    assert "GET" in cloud.run("--debug", "list").err
     assert logging.getLogger("bloomery").handlers == []
 
 

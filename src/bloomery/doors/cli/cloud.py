@@ -56,8 +56,8 @@ CLOUD_OPTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The global options that say which cloud, named as openstacksdk reads them, and their help."""
-SECRET_OPTIONS = frozenset({"--os-token", "--os-password", "--os-application-credential-secret"})
-"""Those whose values are secrets."""
+SECRET_OPTIONS = frozenset({"--os-token", "--os-password", "--os-application-credential-secret", "--database", "--bus"})
+"""Options whose values are secrets, or have some in them."""
 
 
 def secrets_among(arguments: Sequence[str]) -> list[str]:

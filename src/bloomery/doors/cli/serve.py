@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bloomery.bus import TOPIC, BusAddress
 from bloomery.doors.cli.cloud import invocation_of
 from bloomery.doors.cli.output import note
 from bloomery.errors import InvalidRequest, NotSupported
@@ -100,6 +102,21 @@ def serve(
         typer.Option("--ironic-network", metavar="NETWORK", show_default=False, rich_help_panel=_HOW,
                      help="One that Ironic deploys, cleans or rescues on, which is not offered; may be repeated."),
     ] = None,
+    bus: Annotated[
+        str | None,
+        typer.Option(
+            "--bus", envvar="BLOOMERY_BUS", metavar="URL", show_default=False, show_envvar=True, rich_help_panel=_HOW,
+            help="rabbit://...: listen to Ironic's notifications; better in the variable, where other users cannot see it.",
+        ),
+    ] = None,
+    bus_pool: Annotated[
+        str | None,
+        typer.Option("--bus-pool", metavar="QUEUE", show_default=False, rich_help_panel=_HOW,
+                     help="The queue of this process for them; bloomery-serve-HOST-PORT if not given."),
+    ] = None,
+    bus_topic: Annotated[
+        str, typer.Option("--bus-topic", help="Ironic's versioned_notifications_topics.", rich_help_panel=_HOW)
+    ] = TOPIC,
     refresh: Annotated[
         float, typer.Option("--refresh", metavar="SECONDS", help="How often Ironic is asked what has changed.",
                             rich_help_panel=_HOW)
@@ -145,6 +162,7 @@ def serve(
         raise InvalidRequest(
             "--webhook-network is no network", reason=str(problem), advice="127.0.0.0/8 would be one"
         ) from None
+    pool = bus_pool or f"bloomery-serve-{socket.gethostname()}-{port}"
     settings = Settings(
         host=host,
         port=port,
@@ -161,6 +179,7 @@ def serve(
         open_metrics=open_metrics,
         images=images,
         ironic_networks=tuple(ironic_networks or ()),
+        bus=BusAddress.of(bus, pool=pool, topic=bus_topic) if bus is not None else None,
         refresh_s=refresh,
         at_once=at_once,
         rate_per_s=rate,
@@ -174,7 +193,8 @@ def serve(
         janitor_requests_per_s=janitor_rate,
     )
     # Not in its children's environment, nor in what a crash would show.
-    os.environ.pop("BLOOMERY_DATABASE", None)
+    for name in ("BLOOMERY_DATABASE", "BLOOMERY_BUS"):
+        os.environ.pop(name, None)
     invocation = invocation_of(ctx)
     log_as_json(logging.DEBUG if invocation.is_debugging else logging.INFO)
     serve_http(lambda: invocation.api, settings, lambda url: note(f"serving on {url}"))

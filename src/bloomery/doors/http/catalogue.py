@@ -35,6 +35,7 @@ async def about(request: Request, service: TheService, caller: Reader) -> Respon
         "me": {"name": caller.name, "role": caller.role.word, "project_id": caller.project_id},
         "stale_s": following.stale_s,
         "stale_reason": caller.shown(str(failure)) if failure is not None else None,
+        "bus": service.bus.is_listening.is_set() if service.bus is not None else None,
         "log_reason": _seen_by(caller, service.feed.failure),
         "last_event": service.feed.last,
     }

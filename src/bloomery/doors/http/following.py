@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from bisect import bisect_right
@@ -23,6 +24,8 @@ log = logger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Between looks at an Ironic that does not answer."""
+SHORTEST_PAUSE_S = 0.5
+"""From one look to the next, however often somebody says that something has changed."""
 PAGES_BYTES = 32 * 1024 * 1024
 """So much of what was said of a view is kept, while the view is the same."""
 
@@ -179,6 +182,11 @@ class Following:
         """What has changed is asked for at once."""
         self._wake.set()
 
+    def heard(self, node_uuid: str, provision_state: str | None) -> None:  # noqa: ARG002  what has changed is asked of Ironic
+        """Somebody says that a node has changed: what has is asked for soon. Returns at once."""
+        if self.failure is None:
+            self._wake.set()
+
     def wait_for_look(self, timeout_s: float) -> bool:
         """Return when Ironic has been asked once more, in vain or not; False if that takes too long."""
         with self._looked:
@@ -235,12 +243,14 @@ class Following:
         self._renew()
 
     def _follow(self) -> None:
-        pause_s = 0.0
+        pause_s, looked_at = 0.0, -math.inf
         while not self._stopping.is_set():
-            self._wake.wait(pause_s)
+            if self._wake.wait(pause_s):
+                self._stopping.wait(looked_at + SHORTEST_PAUSE_S - time.monotonic())
             self._wake.clear()
             if self._stopping.is_set():
                 return
+            looked_at = time.monotonic()
             try:
                 self._ask()
             except BloomeryError as problem:

@@ -113,10 +113,14 @@ class Metrics:
             self._mended.labels(kind).inc()
 
     def show_fleet(
-        self, nodes: Callable[[], Sequence[Node]], is_up: Callable[[], bool], stale_s: Callable[[], float | None]
+        self,
+        nodes: Callable[[], Sequence[Node]],
+        is_up: Callable[[], bool],
+        stale_s: Callable[[], float | None],
+        is_heard: Callable[[], bool | None],
     ) -> None:
-        """The fleet is counted whenever somebody asks; whether Ironic answers is said, too."""
-        self.registry.register(_Fleet(nodes, is_up, stale_s))
+        """The fleet is counted whenever somebody asks; whether Ironic answers, and its notifications are heard, is said, too."""
+        self.registry.register(_Fleet(nodes, is_up, stale_s, is_heard))
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""
@@ -125,8 +129,13 @@ class Metrics:
 
 class _Fleet(Collector):
     def __init__(
-        self, nodes: Callable[[], Sequence[Node]], is_up: Callable[[], bool], stale_s: Callable[[], float | None]
+        self,
+        nodes: Callable[[], Sequence[Node]],
+        is_up: Callable[[], bool],
+        stale_s: Callable[[], float | None],
+        is_heard: Callable[[], bool | None],
     ) -> None:
+        self._is_heard = is_heard
         self._nodes = nodes
         self._is_up = is_up
         self._stale_s = stale_s
@@ -154,6 +163,11 @@ class _Fleet(Collector):
             "bloomery_instances", "Nodes that carry an instance.", value=sum(bool(node.instance_uuid) for node in nodes)
         )
         yield GaugeMetricFamily("bloomery_ironic_up", "Whether Ironic can be asked.", value=int(self._is_up()))
+        is_heard = self._is_heard()
+        if is_heard is not None:
+            yield GaugeMetricFamily(
+                "bloomery_bus_listening", "Whether Ironic's notifications are listened to.", value=int(is_heard)
+            )
         yield GaugeMetricFamily(
             "bloomery_view_age_seconds", "How old what is shown is while it cannot.", value=self._stale_s() or 0.0
         )

@@ -1011,6 +1011,10 @@ class About(BaseModel):
     me: Me
     stale_s: float | None = Field(default=None, description="How old what is shown is, while Ironic is away.")
     stale_reason: str | None = Field(default=None, description="Why Ironic cannot be asked.")
+    bus: bool | None = Field(
+        default=None,
+        description="Whether Ironic's notifications are listened to; null where the service was told of none.",
+    )
     log_reason: str | None = Field(
         default=None, description="Why the service's log cannot be read, while it cannot: then nothing new is begun."
     )

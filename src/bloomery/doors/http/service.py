@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import yaml
 
+from bloomery.bus import Bus
 from bloomery.doors.http.audit import Audit
 from bloomery.doors.http.cleaning import Cleaning
 from bloomery.doors.http.consoles import Consoles
@@ -49,7 +50,8 @@ class Service:
         settings: what it was told.
 
     Raises:
-        InvalidRequest: a file that the settings name is none of its kind, or its folder is another's.
+        InvalidRequest: a file that the settings name is none of its kind, its folder is another's, or the bus has no such
+            address.
         BloomeryError: there is no connection, and waiting gives none: what the cloud is called by has to change.
     """
 
@@ -95,12 +97,17 @@ class Service:
             lambda: self.following.view.nodes,
             lambda: self.following.failure is None,
             lambda: self.following.stale_s,
+            lambda: None if self.bus is None else self.bus.is_listening.is_set(),
         )
         self._kept: dict[str, Node] = {}
         self._kept_at = -math.inf
         self._leads_until = 0.0
         self._was_leading = False
         self._stopping = threading.Event()
+        self.bus = Bus(settings.bus) if settings.bus is not None else None
+        if self.bus is not None:
+            self.bus.tell(self._heard)
+            self.bus.start()
         self._keeper = threading.Thread(target=self._forget, name="bloomery-forget", daemon=True)
 
     @property
@@ -126,6 +133,12 @@ class Service:
         self.audit.start()
         self._keeper.start()
 
+    def _heard(self, node_uuid: str, provision_state: str | None) -> None:
+        """Ironic notifies that the node has changed: whoever waits for it looks now, and so do we."""
+        if self.cloud.is_there:
+            self.cloud.api.services.watch.heard(node_uuid, provision_state)
+        self.following.heard(node_uuid, provision_state)
+
     def end_streams(self) -> None:
         """Whoever listens to the stream, or is on a console, is let go, so that the server can end."""
         self.feed.stop()
@@ -134,6 +147,8 @@ class Service:
     def stop(self) -> None:
         """Nothing new is begun; what is under way another replica, or the next start, may go on with at once."""
         self._stopping.set()
+        if self.bus is not None:
+            self.bus.close()
         self.feed.stop()
         self.sender.stop()
         self.audit.stop()
@@ -161,6 +176,7 @@ class Service:
                 # What the replica before us told already is no news.
                 self._was_leading = True
                 self.following.retell(self.store.seen_nodes())
+                self.following.wake()
                 return False
             self.store.saw(seen, happened)
         except StoreUnavailable as problem:

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from bloomery.bus import BusAddress
 from bloomery.errors import InvalidRequest
 from bloomery.secret import Secret
 
@@ -47,6 +48,7 @@ class Settings:
         images: a YAML file with images to offer: name, url, checksum.
         ironic_networks: names or ids of networks that Ironic itself puts nodes on, to deploy, clean, rescue and inspect them:
             nobody is offered them, and nobody but an administrator has them.
+        bus: where Ironic's notifications are, upon which it is asked at once; None: nobody listens to them.
         refresh_s: how often Ironic is asked what has changed.
         read_all_s: how often it is asked for all nodes.
         at_once: how many operations are worked on at a time.
@@ -78,6 +80,7 @@ class Settings:
     open_metrics: bool = False
     images: Path | None = None
     ironic_networks: tuple[str, ...] = ()
+    bus: BusAddress | None = None
     refresh_s: float = 2.0
     read_all_s: float = 300.0
     at_once: int = 32
