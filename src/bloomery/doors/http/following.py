@@ -25,7 +25,7 @@ log = logger(__name__)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Between looks at an Ironic that does not answer."""
 SHORTEST_PAUSE_S = 0.5
-"""From one look to the next, however often somebody says that something has changed."""
+"""From one look to the next, however often somebody says that something has changed; or less, if looks are more frequent."""
 PAGES_BYTES = 32 * 1024 * 1024
 """So much of what was said of a view is kept, while the view is the same."""
 
@@ -246,7 +246,8 @@ class Following:
         pause_s, looked_at = 0.0, -math.inf
         while not self._stopping.is_set():
             if self._wake.wait(pause_s):
-                self._stopping.wait(looked_at + SHORTEST_PAUSE_S - time.monotonic())
+                pause_s = min(SHORTEST_PAUSE_S, self.refresh_s)
+                self._stopping.wait(looked_at + pause_s - time.monotonic())
             self._wake.clear()
             if self._stopping.is_set():
                 return

@@ -125,6 +125,8 @@ class Service:
         if self._away is not None:
             as_of, nodes = self.store.last_view()
             self.following.show_former(View.of(nodes, as_of) if as_of else View(), self._away)
+        # First who tells, then what was told: in between, nobody else does.
+        self._was_leading = self._leads()
         self.following.start(self.store.seen_nodes())
         if self._away is None:
             self.following.wait_for_look(FIRST_LOOK_S)
