@@ -22,7 +22,7 @@ from bloomery.errors import (
     RescueFailed,
     RollbackIncomplete,
 )
-from bloomery.testing import Fault, FaultKind, RecordedRequest
+from bloomery.testing import Fault, FaultKind, FaultProxy, FaultRule, RecordedRequest
 from bloomery.testing.gateways import ironic_at
 from bloomery.testing.http_simulator import Response
 from unwind.scenarios import FAST, SCENARIOS, World, a_request, a_world, deployed
@@ -106,6 +106,22 @@ def test_a_destroyed_instance_leaves_nothing_of_itself(world: World) -> None:
     assert (node["instance_uuid"], node["instance_info"], node["extra"]) == (None, {}, {})
     assert (seen["vifs"], seen["volumes"], seen["allocations"]) == ([], [], [])
     assert [port["name"] for port in world.neutron.ports()] == ["given"]
+
+
+@pytest.mark.parametrize("is_to_run", [True, False])
+def test_a_console_that_a_conductor_died_over_is_asked_for_again(world: World, is_to_run: bool) -> None:
+    deployed(world)
+    world.ironic.set(world.node, console_enabled=not is_to_run)
+    taken_and_forgotten = FaultRule(fault=Fault(FaultKind.STATUS, status=202), method="PUT", path="/states/console")
+    with FaultProxy(world.ironic.url, taken_and_forgotten) as proxy:
+        api = world.api(endpoints={"baremetal": proxy.url, "network": world.neutron.url})
+        if is_to_run:
+            api.enable_console("node-0")
+        else:
+            api.disable_console("node-0", force=True)
+        asked = [request.path for request in proxy.requests if request.is_write]
+    assert len(asked) == 2
+    assert world.ironic.node(world.node)["console_enabled"] is is_to_run
 
 
 class LateClaim(Observer):

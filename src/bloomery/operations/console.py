@@ -8,6 +8,9 @@ from bloomery.ironic import Console, Node
 from bloomery.operations.lines import ConsoleAddress
 from bloomery.operations.run import Options, Run, Services, carry_out, unless_deleted
 
+IDLE_LOOKS = 3
+"""So many looks in a row that find nobody at a console, and it not as wanted, show that nobody will be."""
+
 # Request
 
 
@@ -134,8 +137,10 @@ def _switch(run: ConsoleRun, *, enabled: bool) -> None:
     """
     run.services.lines.forget(run.node.uuid)
     run.ironic.set_console(run.node.uuid, enabled=enabled)
+    idle_looks = 0
 
     def settled() -> bool | None:
+        nonlocal idle_looks
         node = run.ironic.node(run.node.uuid)
         if bool(node.console_enabled) == enabled:
             return True
@@ -145,6 +150,11 @@ def _switch(run: ConsoleRun, *, enabled: bool) -> None:
                 reason=node.last_error,
                 node_uuid=node.uuid,
             )
+        # Ironic keeps the node locked until it has done it: a conductor that died before has left nobody at it, and no word.
+        idle_looks = idle_looks + 1 if node.reservation is None else 0
+        if idle_looks >= IDLE_LOOKS:
+            idle_looks = 0
+            run.ironic.set_console(run.node.uuid, enabled=enabled)
         return None
 
     doing = f"waiting for the console to {'start' if enabled else 'stop'}"
