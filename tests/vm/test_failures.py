@@ -26,9 +26,12 @@ def free_again(machines: Machines) -> None:
 
 
 def assert_is_as_it_was(machines: Machines) -> None:
+    """The node is free and off, with nothing of the instance but the mark: Ironic takes no change of a node that it cleans."""
     until(lambda: is_free(machines), what="that the node is free again", timeout_s=2 * BOOT_S, poll_s=2)
     node = machines.ironic.node(machines.lab.node(NODE))
-    assert (node["extra"], node["instance_info"], node["maintenance"]) == ({}, {}, False)
+    assert (node["instance_info"], node["maintenance"], node["last_error"]) == ({}, False, None)
+    assert set(node["extra"]) <= {"bloomery"}
+    assert machines.ironic.vifs(machines.lab.node(NODE)) == []
     assert machines.hardware(NODE)["power"] == "Off"
 
 
