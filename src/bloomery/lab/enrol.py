@@ -218,7 +218,9 @@ def _of_machine(machine: Hardware, images: Mapping[str, Image]) -> dict[str, Any
         "bootloader": images["boot-loader"].url,
         "kernel_append_params": (
             # Emulated by a busy machine, a timer ticks too late for the kernel's test of it, which ends in a panic.
-            f"no_timer_check console=ttyS0,115200 ipa-advertise-host=127.0.0.1 ipa-advertise-port={machine.agent_port}"
+            f"no_timer_check console=ttyS0,115200 ipa-advertise-host=127.0.0.1 ipa-advertise-port={machine.agent_port} "
+            # Ten tries, the agent's usual, are for networks that are worse than a loopback; it takes a full disk for one, too.
+            "ipa-image-download-connection-retries=1"
         ),
         # To the agent the image server's loopback is not its own; it asks for images by way of the machine below.
         "image_http_proxy": images_url.replace("127.0.0.1", HOST_ADDRESS),
