@@ -194,6 +194,8 @@ def _settings(
         settings["oslo_messaging_notifications"] = {
             "driver": "messagingv2",
             "transport_url": options.notifications_url,
+            # By default Ironic does nothing else until the bus has taken them.
+            "retry": 0,
         }
     if options.kind is Kind.VM:
         _suit_virtual_machines(settings, folder, port=port)
