@@ -10,7 +10,10 @@ import bcrypt
 import pytest
 from playwright.sync_api import Browser, expect
 
+from bloomery.doors.http import timely_postgresql
 from bloomery.doors.http.settings import Auth
+from bloomery.secret import Secret
+from doors_http import postgres
 from doors_http.browser import Window, chromium, needs_chromium
 from doors_http.http_site import TIMEOUT_S, Site, cloud, connected, running, served
 from doors_http.serial_machine import Machine, console_site
@@ -129,6 +132,28 @@ def test_a_screen_is_seen_and_keys_reach_it(browser: Browser, tmp_path: Path) ->
             window.page.keyboard.press("Shift+Escape")
             expect(window.page.locator("h1 a")).to_be_focused()
             window.go("")
+            window.close()
+
+
+@postgres.NEEDED
+def test_a_log_that_hangs_is_said_and_the_fleet_is_shown_all_the_same(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timely_postgresql, "ANSWER_TIMEOUT_S", 1.0)
+    with postgres.server() as database, cloud() as (ironic, neutron):
+        log = {"database": Secret(postgres.fresh(database.url) + "?connect_timeout=2")}
+        with served(ironic, neutron, tmp_path, **log) as site:
+            window = Window(browser, site.url)
+            window.go("nodes")
+            window.reads("node-2")
+            with database.frozen():
+                expect(window.page.locator("#banner")).to_contain_text("the database does not answer")
+                ironic.set("node-2", name="renamed")
+                window.page.reload()
+                window.reads("renamed")
+                expect(window.page.locator("#banner")).to_contain_text("Nothing new can be begun")
+                window.is_fit_for_everybody()
+            expect(window.page.locator("#banner")).to_be_hidden()
             window.close()
 
 
