@@ -16,7 +16,7 @@ help:
 demo: lab-installed ## deploy, use and destroy an instance on a real Ironic, here; KEEP=1 leaves it all up; SERVE=1: do it yourself, in the web page
 	@$(PY) -m bloomery.doors.cli.demo $(if $(filter 1,$(KEEP)),--keep) $(if $(filter 1,$(SERVE)),--serve)
 
-demo-vm: lab-installed ## in the making: the same on a virtual machine that really boots; builds its images first; KEEP=1
+demo-vm: lab-installed ## the same on a virtual machine that really boots, seen from inside; builds its images first; KEEP=1
 	@$(PY) -m bloomery.doors.cli.demo_vm $(if $(filter 1,$(KEEP)),--keep)
 
 demo-nova: all-installed ## create, use and delete a server of a real Nova on a real Ironic, here; KEEP=1 leaves it up
@@ -29,7 +29,7 @@ test: lint types ## everything that must pass before a commit: lint, types, then
 test-nova: all-installed ## the scenarios with a whole real Nova 34, with our driver and with Nova's own
 	@BLOOMERY_NOVA_DRIVERS=$${BLOOMERY_NOVA_DRIVERS:-bloomery.IronicDriver,ironic.IronicDriver} $(PY) -m pytest -q -n 2 --dist loadfile tests/nova
 
-test-vm: all-installed ## in the making: the life of an instance on virtual machines that really boot; an hour and more under emulation
+test-vm: all-installed ## the life of an instance on virtual machines that really boot; two hours under emulation, on two cores
 	@$(PY) -m pytest -q -n 0 tests/vm
 
 test-matrix: all-installed ## Nova's driver with Nova 31 to 34, each in its environment; NOVA="31 33" chooses
