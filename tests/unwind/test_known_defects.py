@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from bloomery.deadline import Cancellation, Deadline
 from bloomery.engine import Observer
 from bloomery.errors import (
     Conflict,
+    DeployFailed,
     NetworkNotFound,
     NodeUnavailable,
     NotFound,
@@ -22,6 +24,7 @@ from bloomery.errors import (
     RescueFailed,
     RollbackIncomplete,
 )
+from bloomery.lab.wait import until
 from bloomery.testing import Fault, FaultKind, FaultProxy, FaultRule, RecordedRequest
 from bloomery.testing.gateways import ironic_at
 from bloomery.testing.http_simulator import Response
@@ -176,6 +179,19 @@ def test_ironic_is_told_how_long_a_soft_power_off_may_take(world: World) -> None
     world.api().power_off("web-1", soft_s=7, timeout_s=60)
     asked = [sent.body for sent in world.ironic.requests if sent.path.endswith("/states/power")]
     assert {"target": "soft power off", "timeout": 7} in asked
+
+
+def test_the_reason_of_a_failure_is_waited_for_while_ironic_switches_the_machine_off(world: World) -> None:
+    world.ironic.stick(world.node, "wait call-back")
+    with ThreadPoolExecutor(1) as pool:
+        deploying = pool.submit(world.api().deploy, a_request(world, node=world.node), timeout_s=60)
+        world.ironic.wait_for(world.node, "wait call-back")
+        before = len(world.ironic.requests)
+        world.ironic.set(world.node, provision_state="deploy failed", last_error=None, reservation="conductor")
+        until(lambda: len(world.ironic.requests) > before + 3, what="some looks at it", timeout_s=60)
+        world.ironic.set(world.node, last_error="no space left on device", reservation=None)
+        with pytest.raises(DeployFailed, match="no space left on device"):
+            deploying.result(60)
 
 
 def test_a_soft_reboot_is_done_when_the_machine_has_been_off(world: World) -> None:

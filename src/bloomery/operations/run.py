@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 from bloomery import engine
 from bloomery.deadline import USUAL, Cancellation, Deadline, Patience, utc_now
 from bloomery.engine import Observer, Step
-from bloomery.errors import BloomeryError, NodeNotFound, NodeTakenAway, NotSupported, OperationFailed
+from bloomery.errors import (
+    BloomeryError,
+    NodeNotFound,
+    NodeTakenAway,
+    NotSupported,
+    OperationCancelled,
+    OperationFailed,
+)
 from bloomery.glance import Glance
 from bloomery.ironic import Ironic, Node
 from bloomery.ironic.models import GUARD
@@ -27,6 +34,8 @@ log = logger(__name__)
 
 UNDO_TIMEOUT_S = 1800.0
 """How long the undoing of a failed operation may take."""
+REASON_S = 120.0
+"""How long Ironic may take to switch a machine off on which something has failed."""
 LONGEST_S = 30 * 86400.0
 """What a mark says of an operation that may take longer, or for ever."""
 BLOOMERY, NOVA = "bloomery", "nova"
@@ -331,6 +340,7 @@ class Run:
         self.node = node
         if meaning is Meaning.FAILED:
             step = node.step_now
+            node = self._with_its_reason(node)
             raise failure(
                 f"{self.operation} failed on node {node.label}" + (f" at step {step[0]!r}" if step else ""),
                 reason=node.last_error or f"the node is in {node.provision_state!r} and Ironic gives no reason",
@@ -343,6 +353,35 @@ class Run:
                 node_uuid=node.uuid,
             )
         return node
+
+    def _with_its_reason(self, failed: Node) -> Node:
+        """The node whose work has failed, with what Ironic says of that, if it comes to say it.
+
+        Ironic writes the reason, takes it away while it switches the machine off, and writes it again before it lets go of
+        the node.
+
+        Source: Ironic 39.0.0, `deploy_utils.set_failed_state`.
+        """
+
+        def judge(now: Node) -> Meaning:
+            has_moved = now.provision_state != failed.provision_state
+            return Meaning.DONE if has_moved or now.last_error is not None or now.reservation is None else Meaning.WAIT
+
+        if judge(failed) is Meaning.DONE:
+            return failed
+        try:
+            now, _ = self.services.watch.wait(
+                failed.uuid, judge, deadline=self.deadline.shorter(REASON_S), doing="waiting for the reason"
+            )
+        except OperationCancelled:
+            raise
+        except BloomeryError as problem:
+            log.info("node %s failed, and why is not to be had: %s", failed.label, problem)
+            return failed
+        if now.provision_state != failed.provision_state:
+            return failed
+        self.node = now
+        return now
 
 
 R = TypeVar("R", bound=Run)
