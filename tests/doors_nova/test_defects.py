@@ -342,6 +342,24 @@ def test_d17_a_node_that_somebody_else_got_sends_the_server_to_another(world: No
         world.driver.prepare_for_spawn(world.instance())
 
 
+def test_d17_a_node_that_stays_locked_sends_the_server_to_another_long_before_a_deploy_would_be_over(
+    world: NovaWorld,
+) -> None:
+    CONF.set_override("claim_timeout", 1, group="bloomery")
+    world.ironic.set(world.node, reservation="somebody")
+    with pytest.raises(exception.ComputeResourcesUnavailable):
+        world.driver.prepare_for_spawn(world.instance())
+    assert world.seen()["instance_uuid"] is None
+
+
+def test_d17_a_build_whose_questions_take_longer_than_a_locked_node_is_waited_for_goes_on(world: NovaWorld) -> None:
+    CONF.set_override("claim_timeout", 1, group="bloomery")
+    instance = world.instance()
+    slow = Trouble(world.ironic, Fault(FaultKind.DELAY, delay_s=1.2), "GET", "/vifs", times=2)
+    world.driver.prepare_for_spawn(instance)
+    assert (slow.struck > 0, world.seen()["instance_uuid"]) == (True, instance.uuid)
+
+
 def test_d17_a_claim_that_is_made_already_is_a_success(world: NovaWorld) -> None:
     instance = world.instance()
     world.driver.prepare_for_spawn(instance)

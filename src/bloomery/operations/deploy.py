@@ -72,6 +72,7 @@ class DeployRun(Run):
         self.drive: Secret[Any] | None = None
         self.keep_failed = False
         self.vifs_are_known = True
+        self.claim_timeout_s = CLAIM_TIMEOUT_S
 
     def mark(self, **more: object) -> dict[str, object]:
         """What is written on the node; all that an undo in another process needs to know."""
@@ -280,13 +281,13 @@ def _refuse_taken_name(run: DeployRun, name: str) -> None:
 def claim_node(run: DeployRun) -> None:
     """The node carries our instance and our mark, and nothing that is somebody else's."""
     run.commit()
-    short = run.deadline.shorter(CLAIM_TIMEOUT_S)
     if run.request.node is not None:
         left = _left_by_former(run)
 
         def check(now: Node) -> None:
             _must_be_had(now, run.request.wanted, run.instance_uuid)
 
+        short = run.deadline.shorter(run.claim_timeout_s)
         run.node = run.services.ironic.within(short).claim(run.node, str(run.instance_uuid), run.mark(), check=check)
         check(run.node)
     else:
@@ -608,7 +609,14 @@ SPAWN: tuple[Step[DeployRun], ...] = (
 )
 
 
-def claim(services: Services, request: DeployRequest, options: Options, *, seen: Node | None = None) -> Node:
+def claim(
+    services: Services,
+    request: DeployRequest,
+    options: Options,
+    *,
+    seen: Node | None = None,
+    claim_timeout_s: float = CLAIM_TIMEOUT_S,
+) -> Node:
     """The node of the request carries the instance and our mark, and no VIF.
 
     Args:
@@ -616,12 +624,13 @@ def claim(services: Services, request: DeployRequest, options: Options, *, seen:
         request: names the node and the instance; VIFs and volumes may become known later.
         options: time, progress, cancellation.
         seen: the node as it was seen lately, which saves a look.
+        claim_timeout_s: how long Ironic is asked for it, where it is locked, say; all else has the time of the options.
 
     Raises:
         Conflict: somebody else has it, or it cannot be had.
     """
     run = DeployRun(services, options, request)
-    run.vifs_are_known = False
+    run.vifs_are_known, run.claim_timeout_s = False, claim_timeout_s
     if seen is not None:
         run.node = seen
     carry_out(CLAIM, run)

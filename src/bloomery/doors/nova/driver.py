@@ -180,14 +180,18 @@ class IronicDriver(virt_driver.ComputeDriver):
     # Deploy and tear down
 
     def prepare_for_spawn(self, instance: Any) -> None:
-        """The node carries the instance; or another node has to be found."""
+        """The node carries the instance; or another node has to be found.
+
+        Within the time of a deploy: where many are built at once, they wait for connections and for each other.
+        """
         if not instance.node:
             raise exception.NovaException(f"no node was chosen for server {instance.uuid}")
         elsewhere = (errors.Conflict, errors.NotFound, errors.OperationTimedOut, errors.NodeTakenAway)
         also = dict.fromkeys(elsewhere, exception.ComputeResourcesUnavailable)
         with nova_errors(exception.InstanceDeployFailure, also=also), self._changing(instance), lock_of(instance.node):
-            wanted, how = request.claim_request(instance), options(CONF.bloomery.claim_timeout)
-            node = deploy.claim(self.services, wanted, how, seen=self.nodes.seen_lately(instance.node))
+            wanted, how = request.claim_request(instance), options(CONF.bloomery.deploy_timeout)
+            seen, claim_s = self.nodes.seen_lately(instance.node), float(CONF.bloomery.claim_timeout)
+            node = deploy.claim(self.services, wanted, how, seen=seen, claim_timeout_s=claim_s)
         self.nodes.saw(node)
 
     def prepare_networks_before_block_device_mapping(self, instance: Any, network_info: Any) -> None:
