@@ -206,7 +206,8 @@ class Bloomery:
         Args:
             bus: Ironic's message bus; to be started and closed by its owner, and good for several connections.
         """
-        bus.tell(self.services.watch.heard)
+        watch = self.services.watch
+        bus.tell(watch.heard)
 
     def _ironic(self, timeout_s: float = QUICK_TIMEOUT_S) -> Ironic:
         return self.services.ironic.within(self.services.asking(timeout_s))
