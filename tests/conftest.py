@@ -13,7 +13,7 @@ import pytest
 from bloomery.lab import Kind, Lab, Options, running
 
 try:
-    from hypothesis import settings
+    from hypothesis import HealthCheck, settings
 except ModuleNotFoundError:  # what is tried with an older Nova, in an environment of its own, does without
     settings = None  # type: ignore[assignment,misc]
 
@@ -21,9 +21,9 @@ except ModuleNotFoundError:  # what is tried with an older Nova, in an environme
 os.environ.setdefault("BLOOMERY_LAB_CACHE", str(Path(__file__).parent.parent / ".cache" / "lab"))
 # Chosen here, where the process that starts the workers comes by first: all of them have to draw the same tests.
 os.environ.setdefault("BLOOMERY_SEED", str(random.SystemRandom().randrange(1_000_000)))
-# How long an example takes says how busy the machine is, and nothing else.
+# How long an example takes, or the making of one, says how busy the machine is, and nothing else.
 if settings is not None:
-    settings.register_profile("bloomery", deadline=None)
+    settings.register_profile("bloomery", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("bloomery")
 
 
