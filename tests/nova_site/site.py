@@ -526,7 +526,8 @@ class NovaSite:
             elif (row["state"], row["status"]) != ("up", "enabled"):
                 found.append(f"the service of {node.name} is {row['state']} and {row['status']}")
             elif node.uuid not in offered[_class_of(node)]:
-                found.append(f"Placement does not offer {node.name}")
+                holders, inventories = self.holders(node), self.inventories(node)
+                found.append(f"Placement does not offer {node.name}: it has {inventories} for {holders}")
         return found
 
     def _candidates(self, resource_class: str) -> set[str]:
@@ -719,11 +720,19 @@ class NovaSite:
         for node in self.lab.nodes:
             if kept is None or self.ironic.node(node)["instance_uuid"] != kept:
                 self._free(node)
+            self._forget_holders(node, kept)
         for port in self.site.ports():
             if port["device_owner"].startswith("compute:") and port["device_id"] != kept:
                 self.delete_port(port["id"])
         if self.cloud.computes:
             self.wait_until_schedulable()
+
+    def _forget_holders(self, node: LabNode, kept: str | None) -> None:
+        """Placement has the node for no server that is gone, as it may after a build that died under Nova's own driver."""
+        for server in self.holders(node):
+            if server != kept and not self.exists(server):
+                url = f"{self.cloud.urls['placement']}/allocations/{server}"
+                self._session.delete(url, headers=_PLACEMENT_VERSION, timeout=30)
 
     def _free(self, node: LabNode) -> None:
         def is_free() -> bool:
