@@ -516,13 +516,7 @@ def _note_again(run: DeployRun, noted: Mapping[str, Any]) -> None:
     parts = ("vifs", "volumes")
     if mark is not None and any(noted[part].items() - as_mapping(mark.get(part)).items() for part in parts):
         whole = {**mark, **{part: noted[part] for part in parts if noted[part]}}
-        run.node = run.ironic.update(
-            run.node,
-            [{"op": "add", "path": f"/extra/{MARK}", "value": whole}],
-            is_so=lambda now: now.any_mark == whole,
-            doing=f"noting the VIFs and volumes of node {run.node.label} once more",
-        )
-        _refuse_another(run)
+        _note(run, whole, doing=f"noting the VIFs and volumes of node {run.node.label} once more")
 
 
 def await_active(run: DeployRun) -> None:
@@ -579,14 +573,18 @@ def note_volumes(run: DeployRun) -> None:
     """The mark names the VIFs, and the volume targets before they exist."""
     run.commit()
     if run.targets:
-        mark = _whole_mark(run)
-        run.node = run.ironic.update(
-            run.node,
-            [{"op": "add", "path": f"/extra/{MARK}", "value": mark}],
-            is_so=lambda now: now.any_mark == mark,
-            doing=f"noting the volumes of node {run.node.label}",
-        )
-        _refuse_another(run)
+        _note(run, _whole_mark(run), doing=f"noting the volumes of node {run.node.label}")
+
+
+def _note(run: DeployRun, mark: Mapping[str, Any], *, doing: str) -> None:
+    """The node carries that mark, and is still ours."""
+    run.node = run.ironic.update(
+        run.node,
+        [{"op": "add", "path": f"/extra/{MARK}", "value": mark}],
+        is_so=lambda now: now.any_mark == mark,
+        doing=doing,
+    )
+    _refuse_another(run)
 
 
 def _refuse_another(run: DeployRun) -> None:
