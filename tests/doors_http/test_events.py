@@ -282,6 +282,21 @@ def test_a_delivery_that_is_not_taken_is_tried_again_and_the_log_says_why(hooked
         hooked.problem(404, "GET", path)
 
 
+def test_a_webhook_that_is_asked_for_twice_with_one_key_is_one_and_its_secret_is_not_lost(site: Site) -> None:
+    wanted = {"url": "https://hooks.example.org/", "kinds": ["node.*"]}
+    first, again = (site.ask("POST", "/v1/webhooks", wanted, Idempotency_Key="k-1") for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert ("Idempotency-Replayed" in first.headers, again.headers["Idempotency-Replayed"]) == (False, "true")
+    assert first.json() == again.json()
+    assert len(site.get("/v1/webhooks")["webhooks"]) == 1
+    another = {**wanted, "kinds": []}
+    assert site.problem(422, "POST", "/v1/webhooks", another, Idempotency_Key="k-1")["title"] == "IdempotencyKeyReused"
+    site.server.service.store.forget(older_than_s=1e9, more_than=1000, larger_than=2**40)
+    assert site.ask("POST", "/v1/webhooks", wanted, Idempotency_Key="k-1").json() == first.json()
+    site.ask("DELETE", f"/v1/webhooks/{first.json()['id']}")
+    assert site.problem(409, "POST", "/v1/webhooks", wanted, Idempotency_Key="k-1")["title"] == "WebhookGone"
+
+
 def test_a_webhook_to_this_machine_is_not_sent_unless_that_is_allowed(site: Site) -> None:
     with receiving() as receiver:
         hook = site.ask("POST", "/v1/webhooks", {"url": receiver.url, "kinds": ["operation.*"]}).json()

@@ -298,13 +298,24 @@ def test_what_is_for_administrators_is_for_no_member(shared: Site, method: str, 
 
 def test_addresses_of_bmcs_are_in_no_answer_to_a_member(shared: Site) -> None:
     error = "Redfish exception: cannot reach https://198.51.100.7/redfish/v1 (198.51.100.7)"
-    shared.ironic.set("ours-0", last_error=error)
+    reasons = ("last_error", "maintenance_reason", "retired_reason")
+    wrong = {**dict.fromkeys(reasons, error), "maintenance": True, "retired": True, "reservation": "conductor-7"}
     alice, root = caller(shared, "alice"), caller(shared, "root")
-    alice.wait_for(lambda: alice.get("/v1/nodes/ours-0")["last_error"] is not None)
-    assert root.get("/v1/nodes/ours-0")["last_error"] == error
-    for path in ("/v1/nodes", "/v1/nodes/ours-0", "/v1/events?limit=1000", "/v1/fleet", "/v1/why-not"):
-        assert "198.51.100.7" not in alice.ask("GET", path).text
-    shared.ironic.set("ours-0", last_error=None)
+    for node in ("ours-0", "ours-2"):
+        shared.ironic.set(node, **wrong)
+        alice.wait_for(lambda node=node: alice.get(f"/v1/nodes/{node}")["last_error"] is not None)  # type: ignore[misc]
+        assert {root.get(f"/v1/nodes/{node}")[name] for name in reasons} == {error}
+    assert "198.51.100.7" in root.get("/v1/instances/ours-web")["maintenance_reason"]
+    for path in (
+        *("/v1/nodes", "/v1/nodes/ours-0", "/v1/nodes/ours-2", "/v1/events?limit=1000", "/v1/fleet", "/v1/why-not"),
+        *("/v1/instances", "/v1/instances/ours-web", "/v1/instances/ours-web/problems"),
+    ):
+        answer = alice.ask("GET", path)
+        assert answer.status_code == 200, path
+        assert "198.51.100.7" not in answer.text, path
+        assert "conductor-7" not in answer.text, path
+    for node in ("ours-0", "ours-2"):
+        shared.ironic.set(node, **{**dict.fromkeys(wrong), "maintenance": False, "retired": False})
     for path in ("/v1/nodes", "/v1/instances", "/v1/instances/ours-web"):
         assert "driver_info" not in root.ask("GET", path).text
 

@@ -10,9 +10,16 @@ from uuid import uuid4
 import pytest
 from fastapi.routing import APIRoute
 
+from bloomery.doors.http import log_routes, upkeep
 from bloomery.doors.http.instances import router
 from bloomery.testing import Timings
 from doors_http.http_site import DEPLOY, IMAGE, Site
+
+creating = [
+    route
+    for route in (*log_routes.router.routes, *upkeep.router.routes)
+    if isinstance(route, APIRoute) and route.path in ("/v1/webhooks", "/v1/recover")
+]
 
 
 def test_an_instance_lives_from_deploy_to_destroy(site: Site) -> None:
@@ -295,8 +302,22 @@ def test_another_request_with_the_same_key_is_refused(site: Site) -> None:
     assert site.problem(422, "POST", "/v1/instances", other, Idempotency_Key="k-1")["title"] == "IdempotencyKeyReused"
 
 
+def test_a_request_that_comes_again_is_answered_whatever_the_first_one_has_changed(site: Site) -> None:
+    site.deployed()
+    for method, path, body in (
+        ("POST", "/v1/instances/web-1/power", {"target": "off"}),
+        ("DELETE", "/v1/instances/web-1", None),
+    ):
+        headers = {"If_Match": site.ask("GET", "/v1/instances/web-1").headers["ETag"], "Idempotency_Key": method}
+        first = site.done(method, path, body, **headers)
+        again = site.ask(method, path, body, **headers)
+        assert again.headers["Idempotency-Replayed"] == "true"
+        assert (again.json()["id"], again.json()["state"]) == (first["id"], "succeeded")
+    assert site.problem(404, "DELETE", "/v1/instances/web-1", Idempotency_Key="another")["title"] == "InstanceNotFound"
+
+
 def test_every_change_takes_a_key() -> None:
-    for route in router.routes:
+    for route in (*router.routes, *creating):
         assert isinstance(route, APIRoute)
         if {"POST", "DELETE"} & set(route.methods or ()):
             assert "idempotency-key" in {parameter.alias for parameter in route.dependant.header_params}, route

@@ -55,6 +55,11 @@ class Principal:
         """Whether everything is his to see, and not just what belongs to a project."""
         return self.project_id is None
 
+    @property
+    def key_holder(self) -> str:
+        """Whose idempotency keys his are."""
+        return self.user_id or self.name
+
     def sees(self, node: Node) -> bool:
         """Whether the node is one of those that he may see: his project owns or leases it."""
         return self.sees_all or self.project_id in (node.owner, node.lessee)

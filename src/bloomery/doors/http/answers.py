@@ -287,4 +287,11 @@ def next_page(request: Request, marker: str | int | None) -> str | None:
     return f"{request.url.path}?{urlencode([*given, ('marker', str(marker))])}"
 
 
+def fingerprint_of(request: Request, caller: Principal) -> bytes:
+    """What the request asks for, and for whom, so that another one under its idempotency key can be told from it."""
+    body = request.scope["state"]["body"]
+    asked = f"{request.method} {request.url.path}?{request.url.query}\n{caller.project_id or ''}\n"
+    return asked.encode() + bytes(body.digest)
+
+
 Order = Literal["oldest", "newest"]

@@ -66,6 +66,7 @@ def bare_app(lifespan: Any = None) -> FastAPI:
     routers = [part.router for part in (catalogue, instances, console_routes, nodes, log_routes, upkeep)]
     for router in routers:
         app.include_router(router)
+    app.add_exception_handler(instances.AskedBefore, instances.answer_again)  # type: ignore[arg-type]
     problems.install(app, [route for router in routers for route in router.routes])
     original = app.openapi
 

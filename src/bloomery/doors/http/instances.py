@@ -32,6 +32,7 @@ from bloomery.doors.http.answers import (
     answer_of_view,
     check_if_match,
     chosen,
+    fingerprint_of,
     next_page,
     page_of,
 )
@@ -39,6 +40,7 @@ from bloomery.doors.http.bounds import check_image, deploy_within, group_within,
 from bloomery.doors.http.context import request_id_now
 from bloomery.doors.http.following import View
 from bloomery.doors.http.service import Service
+from bloomery.doors.http.store import Row
 from bloomery.doors.http.verbs import VERBS, Order, Way
 from bloomery.doors.http.views import instance_row, operation_row
 from bloomery.errors import InstanceNotFound, NotSupported, ServiceUnavailable
@@ -63,11 +65,46 @@ async def _note_dry_run(
     request.state.dry_run = dry_run
 
 
+class AskedBefore(Exception):
+    """The same request came with the same key before, and has led to an operation.
+
+    Args:
+        row: the operation.
+        caller: who asks.
+    """
+
+    def __init__(self, row: Row, caller: Principal) -> None:
+        super().__init__(row["id"])
+        self.row = row
+        self.caller = caller
+
+
+def look_at_key(request: Request, service: TheService, caller: Member, idempotency_key: IdempotencyKey = None) -> None:
+    """Return if the request is new by its key.
+
+    Looked at before anything else: what the request was about may be gone since, as an instance that it had destroyed is, or
+    not be as it was, because the request has changed it.
+
+    Raises:
+        AskedBefore: it is not.
+        Refusal: another request came with that key.
+    """
+    if idempotency_key is not None:
+        before = service.store.led_to(caller.key_holder, idempotency_key, fingerprint_of(request, caller))
+        if before is not None:
+            raise AskedBefore(before, caller)
+
+
+def answer_again(request: Request, asked: AskedBefore) -> Response:
+    """202, and the operation as it stands now."""
+    return _accepted(request, asked.row, asked.caller, is_new=False)
+
+
 CHANGES: dict[str, Any] = {
     "status_code": 202,
     "response_model": s.OperationRow,
     "responses": {**WRITES, 200: {"model": s.Rehearsal, "description": "With `dry_run`: what would be done."}},
-    "dependencies": [Depends(_note_dry_run)],
+    "dependencies": [Depends(_note_dry_run), Depends(look_at_key)],
 }
 """What is said of every route that begins an operation."""
 
@@ -143,18 +180,22 @@ def begin(
     api = service.api
     if getattr(request.state, "dry_run", False):
         return answer(request, {"calls": _rehearsed(api, order, caller)})
-    body = request.scope["state"]["body"]
-    fingerprint = f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body.digest
     row, is_new = service.workers.accept(
         order.verb,
         order,
         principal=caller,
         request_id=request_id_now(),
         key=key,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint_of(request, caller),
         node=node,
         name=name,
     )
+    return _accepted(request, row, caller, is_new=is_new, extra=extra)
+
+
+def _accepted(
+    request: Request, row: Row, caller: Principal, *, is_new: bool, extra: Mapping[str, Any] | None = None
+) -> Response:
     headers = {"Location": f"/v1/operations/{row['id']}"}
     if not is_new:
         headers["Idempotency-Replayed"] = "true"

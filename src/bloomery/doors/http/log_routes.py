@@ -17,6 +17,7 @@ from bloomery.doors.http.answers import (
     USUAL,
     Admin,
     Fields,
+    IdempotencyKey,
     Limit,
     Marker,
     Member,
@@ -26,6 +27,7 @@ from bloomery.doors.http.answers import (
     answer,
     answers,
     chosen,
+    fingerprint_of,
     next_page,
     number_in,
 )
@@ -238,14 +240,26 @@ def list_webhooks(request: Request, service: TheService, caller: Admin) -> Respo
     return answer(request, {"webhooks": [webhook_row(row) for row in service.store.webhooks()]})
 
 
-@router.post("/webhooks", status_code=201, response_model=s.WebhookRow, responses=answers(415), tags=["webhooks"])
-def add_webhook(request: Request, service: TheService, caller: Admin, body: s.WebhookBody) -> Response:
+@router.post("/webhooks", status_code=201, response_model=s.WebhookRow, responses=answers(409, 415), tags=["webhooks"])
+def add_webhook(
+    request: Request, service: TheService, caller: Admin, body: s.WebhookBody, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Tell somebody what happens from now on. The secret that it is signed with is in this answer, and nowhere else."""
     check_url(body.url)
     secret = body.secret.get_secret_value() if body.secret is not None else secrets.token_urlsafe(32)
-    row = service.store.add_webhook(url=body.url, secret=Secret(secret), kinds=body.kinds, created_by=caller.name)
+    row, is_new = service.store.add_webhook(
+        url=body.url,
+        secret=Secret(secret),
+        kinds=body.kinds,
+        created_by=caller.name,
+        caller=caller.key_holder,
+        key=idempotency_key,
+        fingerprint=fingerprint_of(request, caller),
+    )
     headers = {"Location": f"/v1/webhooks/{row['id']}"}
-    return answer(request, webhook_row(row, secret=secret), status=201, headers=headers)
+    if not is_new:
+        headers["Idempotency-Replayed"] = "true"
+    return answer(request, webhook_row(row, secret=row["secret"]), status=201, headers=headers)
 
 
 def _webhook(service: Service, webhook_id: str) -> Row:

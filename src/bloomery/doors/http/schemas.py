@@ -486,7 +486,9 @@ class NodeRow(Row):
     retired: bool | None = None
     retired_reason: str | None = None
     protected: bool | None = None
-    reservation: str | None = Field(default=None, description="The conductor that is busy with it.")
+    reservation: str | None = Field(
+        default=None, description="The conductor that is busy with it; to those who see everything."
+    )
     last_error: str | None = None
     step: str | None = Field(default=None, description="What Ironic is doing with it.")
     step_number: int | None = None

@@ -400,25 +400,20 @@ class Store:
             Refusal: another request came with that key.
             StoreUnavailable: nothing is begun.
         """
-        digest = hmac.digest(self._key, fingerprint, hashlib.sha256).hex()
         try:
             with self.writing() as connection:
                 at = self.now(connection)
-                if key is not None:
-                    connection.execute(
-                        insert(idempotency).values(
-                            caller=caller, key=key, digest=digest, operation_id=operation["id"], at=at
-                        )
-                    )
+                self._keep_key(connection, caller, key, fingerprint, operation["id"], at)
                 connection.execute(
                     insert(operations).values({**operation, "created_at": at, "held_until": at + lease_s})
                 )
                 self.record(connection, [happened])
                 row = _rows(connection.execute(select(operations).where(operations.c.id == operation["id"])))[0]
         except IntegrityError:
-            if key is None:
+            before = self.led_to(caller, key, fingerprint) if key is not None else None
+            if before is None:
                 raise
-            return self._led_to(caller, key, digest), False
+            return before, False
         except StoreUnavailable as problem:
             if not problem.is_open:
                 raise
@@ -454,20 +449,52 @@ class Store:
             raise StoreUnavailable("the operation was not written")
         return row, bool(kept)
 
-    def _led_to(self, caller: str, key: str, digest: str) -> Row:
+    def led_to(self, caller: str, key: str, fingerprint: bytes) -> Row | None:
+        """The operation that the request led to when it came before with that key; None if it did not.
+
+        Args:
+            caller: whose key it is.
+            key: the idempotency key.
+            fingerprint: what the request says.
+
+        Raises:
+            Refusal: another request came with that key.
+            StoreUnavailable: that cannot be told now.
+        """
         with self.reading() as connection:
-            before = connection.execute(
-                select(idempotency).where(idempotency.c.caller == caller, idempotency.c.key == key)
-            ).one()
-            if not hmac.compare_digest(before.digest, digest):
-                raise Refusal(
-                    422,
-                    "IdempotencyKeyReused",
-                    f"the idempotency key {key!r} was used for another request",
-                    advice="Give each request a key of its own, and the same one only to ask for the very same again",
-                )
-            found = connection.execute(select(operations).where(operations.c.id == before.operation_id))
-            return _rows(found)[0]
+            made = self._made_with(connection, caller, key, fingerprint)
+            return _row(connection.execute(select(operations).where(operations.c.id == made)))
+
+    def _made_with(self, connection: Connection, caller: str, key: str, fingerprint: bytes) -> str | None:
+        """The id of what the request made when it came before with that key."""
+        before = connection.execute(
+            select(idempotency).where(idempotency.c.caller == caller, idempotency.c.key == key)
+        ).one_or_none()
+        if before is None:
+            return None
+        if not hmac.compare_digest(before.digest, self._digest(fingerprint)):
+            raise Refusal(
+                422,
+                "IdempotencyKeyReused",
+                f"the idempotency key {key!r} was used for another request",
+                advice="Give each request a key of its own, and the same one only to ask for the very same again",
+            )
+        return str(before.operation_id)
+
+    def _keep_key(
+        self, connection: Connection, caller: str, key: str | None, fingerprint: bytes, made: str, at: float
+    ) -> None:
+        """The key, if there is one, stands for what the request has made.
+
+        Raises:
+            IntegrityError: it was used before.
+        """
+        if key is not None:
+            row = {"caller": caller, "key": key, "digest": self._digest(fingerprint), "operation_id": made, "at": at}
+            connection.execute(insert(idempotency).values(row))
+
+    def _digest(self, fingerprint: bytes) -> str:
+        return hmac.digest(self._key, fingerprint, hashlib.sha256).hex()
 
     def operation(self, operation_id: str) -> Row | None:
         """The operation, if there is one."""
@@ -618,21 +645,58 @@ class Store:
 
     # Webhooks
 
-    def add_webhook(self, *, url: str, secret: Secret[str], kinds: Sequence[str], created_by: str) -> Row:
-        """The webhook gets what happens from now on."""
-        with self.writing() as connection:
-            webhook_id = str(uuid4())
-            connection.execute(
-                insert(webhooks).values(
-                    id=webhook_id,
-                    url=url,
-                    secret=secret.reveal(),
-                    kinds=list(kinds),
-                    created_at=self.now(connection),
-                    created_by=created_by,
-                )
+    def add_webhook(
+        self,
+        *,
+        url: str,
+        secret: Secret[str],
+        kinds: Sequence[str],
+        created_by: str,
+        caller: str,
+        key: str | None,
+        fingerprint: bytes,
+    ) -> tuple[Row, bool]:
+        """The webhook gets what happens from now on; or, with a key that came before, the one that it led to.
+
+        Args:
+            url: where events are posted to.
+            secret: what they are signed with.
+            kinds: which; none are all.
+            created_by: who wants it.
+            caller: whose key it is.
+            key: the idempotency key.
+            fingerprint: what the request says, to tell another request under the same key.
+
+        Returns:
+            Its row, `secret` included, and whether it is a new one.
+
+        Raises:
+            Refusal: another request came with that key, or what it made is gone.
+            StoreUnavailable: there is none.
+        """
+        webhook_id = str(uuid4())
+        row: dict[str, Any] = {"id": webhook_id, "url": url, "secret": secret.reveal(), "kinds": list(kinds)}
+        row["created_by"] = created_by
+        try:
+            with self.writing() as connection:
+                at = row["created_at"] = self.now(connection)
+                self._keep_key(connection, caller, key, fingerprint, webhook_id, at)
+                connection.execute(insert(webhooks).values(row))
+        except IntegrityError:
+            if key is None:
+                raise
+            return self._webhook_made_with(caller, key, fingerprint), False
+        return row, True
+
+    def _webhook_made_with(self, caller: str, key: str, fingerprint: bytes) -> Row:
+        with self.reading() as connection:
+            made = self._made_with(connection, caller, key, fingerprint)
+            row = _row(connection.execute(select(webhooks).where(webhooks.c.id == made)))
+        if row is None:
+            raise Refusal(
+                409, "WebhookGone", "what this request made has been removed since", advice="Ask with another key"
             )
-            return _rows(connection.execute(select(webhooks).where(webhooks.c.id == webhook_id)))[0]
+        return row
 
     def webhooks(self) -> list[Row]:
         """All of them, the oldest first."""
@@ -780,6 +844,7 @@ class Store:
                 if first is not None:
                     until = first + (last - first) // 10
                     gone += connection.execute(delete(table).where(may_go, table.c.number <= until)).rowcount
+            self._forget_keys(connection)
         return gone
 
     def _forget_old(self, older_than_s: float, more_than: int) -> int:
@@ -793,9 +858,13 @@ class Store:
                 ).scalar()
                 is_old = or_(at < oldest, table.c.number <= last_kept) if last_kept is not None else at < oldest
                 gone += connection.execute(delete(table).where(may_go, is_old)).rowcount
-            known = select(operations.c.id)
-            connection.execute(delete(idempotency).where(idempotency.c.operation_id.not_in(known)))
+            self._forget_keys(connection)
         return gone
+
+    def _forget_keys(self, connection: Connection) -> None:
+        """Whoever comes with a key whose operation or webhook is no more, asks anew."""
+        known = select(operations.c.id).union(select(webhooks.c.id))
+        connection.execute(delete(idempotency).where(idempotency.c.operation_id.not_in(known)))
 
 
 def _replace(connection: Connection, table: Table, rows: Mapping[str, Mapping[str, Any] | None]) -> None:

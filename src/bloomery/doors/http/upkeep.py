@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from bloomery.doors.http import schemas as s
 from bloomery.doors.http.answers import READS, WRITES, Admin, IdempotencyKey, TheService, answer, answers
 from bloomery.doors.http.cleaning import leak_event
 from bloomery.doors.http.context import request_id_now
-from bloomery.doors.http.instances import begin
+from bloomery.doors.http.instances import begin, look_at_key
 from bloomery.doors.http.problems import problem_of, shown_problem
 from bloomery.doors.http.verbs import Order
 from bloomery.doors.http.views import janitor_row
@@ -56,7 +56,13 @@ def tell_janitor(request: Request, service: TheService, caller: Admin, body: s.J
     return answer(request, janitor_row(service.cleaning.shown()))
 
 
-@router.post("/recover", status_code=202, response_model=s.OperationRow, responses=WRITES)
+@router.post(
+    "/recover",
+    status_code=202,
+    response_model=s.OperationRow,
+    responses=WRITES,
+    dependencies=[Depends(look_at_key)],
+)
 def recover(
     request: Request, service: TheService, caller: Admin, body: s.RecoverBody, idempotency_key: IdempotencyKey = None
 ) -> Response:

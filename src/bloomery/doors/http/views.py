@@ -28,6 +28,8 @@ def instance_row(instance: Instance, node: Node | None, principal: Principal) ->
     row = {name: getattr(instance, name) for name in _OF_INSTANCE}
     return {
         **row,
+        # Ironic itself writes there why it put a node into maintenance, and where its BMC is with that.
+        "maintenance_reason": principal.shown(instance.maintenance_reason),
         "last_error": principal.shown(instance.last_error),
         "owner": node.owner if node is not None else None,
         "lessee": node.lessee if node is not None else None,
@@ -49,6 +51,8 @@ def node_row(node: Node, principal: Principal) -> dict[str, Any]:
     row = {name: getattr(node, name) for name in _OF_NODE}
     return {
         **row,
+        **{name: principal.shown(row[name]) for name in _IN_WORDS},
+        "reservation": row["reservation"] if principal.sees_all else None,
         "state": node.provision_state or str(node.state),
         "target_state": node.target_provision_state,
         "since": node.in_state_since,
@@ -60,19 +64,21 @@ def node_row(node: Node, principal: Principal) -> dict[str, Any]:
         "local_gib": _number(node.properties.get("local_gb")),
         "instance_name": instance.name if instance is not None else None,
         "manager": instance.manager if instance is not None else None,
-        "last_error": principal.shown(node.last_error),
         "step": step[0],
         "step_number": step[1],
         "step_count": step[2],
-        "why_not": list(why_not(node, _ANY)),
+        "why_not": principal.shown(list(why_not(node, _ANY))),
     }
 
 
 _OF_NODE = (
     "uuid", "name", "power_state", "target_power_state", "resource_class", "instance_uuid", "maintenance",
     "maintenance_reason", "fault", "health", "retired", "retired_reason", "protected", "reservation", "owner", "lessee",
-    "conductor_group", "shard", "driver", "boot_mode", "secure_boot",
+    "conductor_group", "shard", "driver", "boot_mode", "secure_boot", "last_error",
 )  # fmt: skip
+
+_IN_WORDS = ("maintenance_reason", "retired_reason", "last_error")
+"""What Ironic or an operator wrote about the node: anything may stand there, such as where its BMC is."""
 
 
 def _text(value: object) -> str | None:

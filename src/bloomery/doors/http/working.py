@@ -200,7 +200,7 @@ class Workers:
             request_id=request_id,
             data={"kind": verb, "instance_name": name},
         )
-        caller = principal.user_id or principal.name
+        caller = principal.key_holder
         row, is_new = self.store.accept(
             operation, happened, lease_s=self.lease_s, caller=caller, key=key, fingerprint=fingerprint
         )

@@ -38,6 +38,20 @@ function rebuilt(one, images) {
   };
 }
 
+const LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+const LENGTH = 20;
+
+/** A password made here: what the service makes is in its first answer only, which may be lost on the way. */
+function withPassword() {
+  const limit = 256 - (256 % LETTERS.length);
+  let password = "";
+  while (password.length < LENGTH) {
+    const [byte] = crypto.getRandomValues(new Uint8Array(1));
+    if (byte < limit) password += LETTERS[byte % LETTERS.length];
+  }
+  return { password, body: () => ({ password }) };
+}
+
 const ACTIONS = [
   { name: "Power on", asks: POWER, if: (one) => !isOn(one) && one.state === "active", form: () => ({ body: () => ({ target: "on" }) }),
     says: "The machine is started. Nothing is lost." },
@@ -45,7 +59,7 @@ const ACTIONS = [
     says: `Whoever is logged in is thrown out, and what runs on it stops. ${isOnDisk}` },
   { name: "Reboot", asks: POWER, isDanger: true, if: isOn, form: () => softly("reboot"),
     says: `What runs on it stops, and it starts again. ${isOnDisk}` },
-  { name: "Rescue", asks: "POST /v1/instances/{instance}/rescue", isDanger: true, if: (one) => one.state === "active",
+  { name: "Rescue", asks: "POST /v1/instances/{instance}/rescue", isDanger: true, if: (one) => one.state === "active", form: withPassword,
     says: "It restarts into the rescue ramdisk: what runs on it stops. Its disks stay as they are. The password is shown once." },
   { name: "Unrescue", asks: "POST /v1/instances/{instance}/unrescue",
     if: (one) => ["rescue", "rescue failed", "unrescue failed"].includes(one.state),
@@ -80,10 +94,10 @@ async function perform(action, one, images, go) {
     typed: action.isTyped ? one.name : null, fields: form.fields,
     asks: action.asks, names: { instance: one.uuid }, body: action.hasNoBody ? null : form.body || (() => ({})),
   });
-  if (operation?.password) {
+  if (operation && form.password) {
     await dialogue({
       title: "The rescue password", yes: "I have it", no: null, accept: () => true,
-      content: [h("p", {}, "It is shown here, and never again."), h("pre", {}, operation.password)],
+      content: [h("p", {}, "It is shown here, and never again."), h("pre", {}, form.password)],
     });
   }
   if (operation && action.name === "Destroy") go(`#/operations/${operation.id}`);
