@@ -10,7 +10,7 @@ import bcrypt
 import pytest
 from playwright.sync_api import Browser, expect
 
-from bloomery.doors.http import timely_postgresql
+from bloomery.doors.http import answers, feed, timely_postgresql
 from bloomery.doors.http.settings import Auth
 from bloomery.secret import Secret
 from doors_http import postgres
@@ -111,6 +111,42 @@ def test_who_signs_in_is_let_in_to_the_console_too_and_his_password_is_in_no_add
     assert any("/console/stream" in one for one in addresses)
     assert not any("secret" in one or "YWxp" in one for one in addresses)
     window.close()
+
+
+def test_who_is_known_no_more_is_asked_who_he_is_and_catches_up(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "BELIEVED_S", 0.2)
+    monkeypatch.setattr(feed, "HEARTBEAT_S", 0.05)
+    users = tmp_path / "users"
+
+    def has_password(password: str) -> None:
+        users.write_text(f"alice:{bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()}\n")
+
+    has_password("first word")
+    with cloud() as (ironic, neutron), served(ironic, neutron, tmp_path, auth=Auth.BASIC, users=users) as site:
+        window = Window(browser, site.url)
+        dialogue = window.page.get_by_role("dialog")
+        banner = window.page.locator("#banner")
+
+        def signs_in(password: str) -> None:
+            dialogue.get_by_label("Name").fill("alice")
+            dialogue.get_by_label("Password").fill(password)
+            dialogue.get_by_role("button", name="Sign in").click()
+
+        window.go("nodes")
+        signs_in("first word")
+        expect(window.page.locator("#link")).to_have_text("live")
+        window.reads("node-2")
+        has_password("second word")
+        expect(banner).to_contain_text("The service does not know you any more")
+        expect(dialogue).to_have_count(1)
+        ironic.set("node-2", maintenance=True)
+        signs_in("second word")
+        expect(window.page.locator("#link")).to_have_text("live")
+        expect(banner).to_be_hidden()
+        expect(window.page.get_by_role("option").filter(has_text="node-2")).to_contain_text("maintenance")
+        window.close()
 
 
 def test_a_screen_is_seen_and_keys_reach_it(browser: Browser, tmp_path: Path) -> None:

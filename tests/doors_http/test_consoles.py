@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from bloomery.doors.http import answers
 from bloomery.doors.http.consoles import Scrollback
 from bloomery.doors.http.edge import CREDENTIAL_PREFIX
 from bloomery.doors.http.problems import Refusal
@@ -382,13 +383,26 @@ USERS = {
 }
 
 
+def guards(folder: Path) -> dict[str, Any]:
+    """The settings of a service with these users."""
+    users, roles = folder / "users", folder / "roles"
+    users.write_text("".join(f"{name}:{bcrypt.hashpw(name.encode(), bcrypt.gensalt(4)).decode()}\n" for name in USERS))
+    roles.write_text("".join(f"{name}: {role} {project or ''}\n" for name, (role, project) in USERS.items()))
+    return {"auth": Auth.BASIC, "users": users, "roles": roles}
+
+
+def now_is(folder: Path, name: str, role: str | None) -> None:
+    """That user has another role from now on; None: he is no user."""
+    lines = [line for line in (folder / "roles").read_text().splitlines() if not line.startswith(f"{name}:")]
+    if role is not None:
+        lines.append(f"{name}: {role} {USERS[name][1] or ''}")
+    (folder / "roles").write_text("\n".join(lines))
+
+
 @pytest.fixture
 def guarded(machine: Machine, tmp_path: Path) -> Iterator[Site]:
     """A service with users, and an instance of Alice's project whose console runs."""
-    users, roles = tmp_path / "users", tmp_path / "roles"
-    users.write_text("".join(f"{name}:{bcrypt.hashpw(name.encode(), bcrypt.gensalt(4)).decode()}\n" for name in USERS))
-    roles.write_text("".join(f"{name}: {role} {project or ''}\n" for name, (role, project) in USERS.items()))
-    with console_site(machine, tmp_path, auth=Auth.BASIC, users=users, roles=roles) as site:
+    with console_site(machine, tmp_path, **guards(tmp_path)) as site:
         site.headers = {"Authorization": basic("root")}
         site.ironic.set("node-0", lessee="a" * 32)
         site.deployed()
@@ -469,6 +483,53 @@ def test_a_reader_gets_no_screen(guarded: Site) -> None:
         viewer.recv(timeout=TIMEOUT_S)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.reason.startswith("a graphical console is for members")
+
+
+def test_who_may_type_no_more_watches_and_who_may_see_no_more_is_shown_out(
+    guarded: Site, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "BELIEVED_S", 0.1)
+    with (
+        on_console(guarded, additional_headers={"Authorization": basic("alice")}) as alice,
+        on_console(guarded, additional_headers={"Authorization": basic("root")}) as root,
+    ):
+        machine.accept()
+        alice.is_told(standing="open")
+        root.is_told(standing="open")
+        alice.wants("type")
+        root.is_told(typist=alice.number)
+        now_is(tmp_path, "alice", "reader")
+        root.is_told(typist=None)
+        alice.socket.send(b"not heard")
+        now_is(tmp_path, "alice", None)
+        alice.is_told(standing="ended", reason="you may not see it any more")
+        alice.is_closed()
+        root.is_told(viewers=[{"number": root.number, "name": "root"}])
+        root.wants("type")
+        root.is_told(typist=root.number)
+        root.socket.send(b"heard")
+        machine.hears(b"heard")
+
+
+@pytest.mark.parametrize("role", ["reader", None], ids=["a reader by now", "nobody by now"])
+def test_who_may_use_a_screen_no_more_is_shown_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str | None
+) -> None:
+    monkeypatch.setattr(answers, "BELIEVED_S", 0.1)
+    with vnc_screen() as screen, cloud(nodes=0) as (ironic, neutron):
+        ironic.add_node(name="node-0", resource_class="small", console_interface="redfish-graphical", lessee="a" * 32)
+        ironic.bmc("node-0").screen_url = screen.url
+        with served(ironic, neutron, tmp_path, **guards(tmp_path)) as site:
+            site.headers = {"Authorization": basic("root")}
+            site.deployed()
+            site.done("POST", "/v1/instances/web-1/console", {})
+            with on_screen(site, additional_headers={"Authorization": basic("alice")}) as viewer:
+                assert viewer.recv(timeout=TIMEOUT_S) == VERSION
+                now_is(tmp_path, "alice", role)
+                with pytest.raises(ConnectionClosed) as closed:
+                    viewer.recv(timeout=TIMEOUT_S)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.reason == "you may not see it any more"
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from bloomery.doors.http.edge import HEADERS, Rates
+from bloomery.doors.http.edge import HEADERS, Rates, origin_of
 from bloomery.doors.http.problems import Refusal
 from bloomery.doors.http.settings import Auth, Settings
 from bloomery.errors import InvalidRequest
 from bloomery.secret import Secret
+from doors_http import postgres
 from doors_http.http_site import DEPLOY, Site, cloud, served
 
 
@@ -114,6 +116,70 @@ def test_a_bucket_fills_again_with_time_and_never_over_its_rim() -> None:
         rates.check("a")
     with pytest.raises(Refusal):
         rates.check("a")
+
+
+@pytest.mark.parametrize(
+    ("client", "forwarded_for", "origin"),
+    [
+        ("10.0.0.1", ["192.0.2.7"], "192.0.2.7"),
+        ("10.0.0.1", ["203.0.113.9, 192.0.2.7, 10.0.0.2"], "192.0.2.7"),
+        ("10.0.0.1", ["203.0.113.9", "192.0.2.7"], "192.0.2.7"),
+        ("10.0.0.1", ["2001:db8::7"], "2001:db8::7"),
+        ("10.0.0.1", ["10.0.0.3"], "10.0.0.3"),
+        ("10.0.0.1", ["192.0.2.7, nonsense"], "10.0.0.1"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("198.51.100.4", ["192.0.2.7"], "198.51.100.4"),
+        ("unknown", ["192.0.2.7"], "unknown"),
+    ],
+)
+def test_where_a_request_comes_from_is_what_the_last_proxy_of_ours_says(
+    client: str, forwarded_for: list[str], origin: str
+) -> None:
+    assert origin_of(client, forwarded_for, [ip_network("10.0.0.0/8")]) == origin
+
+
+@pytest.mark.parametrize(("proxies", "address"), [((ip_network("127.0.0.0/8"),), "192.0.2.7"), ((), "127.0.0.1")])
+def test_only_a_proxy_of_ours_is_believed_for_whom_it_asks(
+    tmp_path: Path, proxies: tuple[Any, ...], address: str
+) -> None:
+    with cloud() as (ironic, neutron), served(ironic, neutron, tmp_path, proxies=proxies) as site:
+        site.ask("DELETE", "/v1/instances/nobodys", X_Forwarded_For="203.0.113.9, 192.0.2.7")
+        site.wait_for(lambda: bool(site.get("/v1/audit")["calls"]))
+        assert [call["address"] for call in site.get("/v1/audit")["calls"]] == [address]
+
+
+def test_behind_a_proxy_one_who_asks_without_end_is_alone_in_having_to_wait(tmp_path: Path) -> None:
+    limits = {"proxies": (ip_network("127.0.0.0/8"),), "rate_per_s": 0.001, "burst": 2}
+    with cloud() as (ironic, neutron), served(ironic, neutron, tmp_path, **limits) as site:
+        statuses = [site.ask("GET", "/v1", X_Forwarded_For="192.0.2.7").status_code for _ in range(3)]
+        assert statuses == [200, 200, 429]
+        assert site.ask("GET", "/v1", X_Forwarded_For="192.0.2.8").status_code == 200
+
+
+def test_methods_that_somebody_makes_up_are_one_in_the_metrics_and_cut_short_in_the_audit(site: Site) -> None:
+    made_up = [f"{'VERY' * 10}{number}" for number in range(3)]
+    for method in made_up:
+        assert site.ask(method, "/v1/nodes").status_code == 405
+    text = site.ask("GET", "/metrics").text
+    assert 'method="other"' in text
+    assert "VERY" not in text
+    site.wait_for(lambda: len(site.get("/v1/audit")["calls"]) == len(made_up))
+    assert {call["method"] for call in site.get("/v1/audit")["calls"]} == {"VERYVERYVERYVERY"}
+
+
+@postgres.NEEDED
+def test_a_zero_character_is_refused_and_keeps_no_call_out_of_the_audit(tmp_path: Path, database: str) -> None:
+    with cloud() as (ironic, neutron), served(ironic, neutron, tmp_path, database=Secret(database)) as site:
+        for path in ("/v1/nodes/a%00b", "/v1/operations?kind=%00", "/v1/events?node=a%00b"):
+            assert "zero character" in site.problem(400, "GET", path)["detail"]
+        site.problem(400, "DELETE", "/v1/instances/a%00b")
+        wanted = {**DEPLOY, "wanted": {"resource_class": "a\0b"}}
+        assert site.problem(422, "POST", "/v1/instances", wanted)["errors"][0]["where"] == "body.wanted.resource_class"
+        last = site.ask("GET", "/v1/nodes").headers["X-OpenStack-Request-ID"]
+        site.wait_for(lambda: last in {call["request_id"] for call in site.get("/v1/audit/reads?limit=1000")["calls"]})
+        paths = {call["path"] for call in site.get("/v1/audit/reads?limit=1000")["calls"]}
+        assert "/v1/nodes/a\ufffdb" in paths
+        assert "/v1/instances/a\ufffdb" in {call["path"] for call in site.get("/v1/audit")["calls"]}
 
 
 def test_a_request_of_another_protocol_does_not_end_the_service(site: Site) -> None:

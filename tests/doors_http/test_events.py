@@ -80,6 +80,15 @@ def test_events_are_filtered_by_kind_time_and_order(site: Site) -> None:
     assert [event["number"] for event in following] == [page["events"][-1]["number"] - step for step in (1, 2, 3)]
 
 
+@pytest.mark.parametrize(("name", "moment"), [("since", "9999-12-31T23:59:59"), ("until", "0001-01-01T00:00:00")])
+def test_a_time_that_is_none_is_refused_and_not_left_out(site: Site, name: str, moment: str) -> None:
+    assert site.get("/v1/events")["events"]
+    answer = site.ask("GET", f"/v1/events?{name}={moment}")
+    # Whether there is such a moment depends on the zone; what is never right is to answer with all events.
+    assert answer.status_code == 422 or answer.json()["events"] == []
+    assert site.get(f"/v1/events?{name}={moment}Z")["events"] == []
+
+
 def test_the_stream_tells_what_happens_as_it_does(site: Site) -> None:
     with site.listening("?kind=operation.*") as events:
         assert next(events)["event"] == "hello"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 import requests
 from fastapi.routing import APIRoute
 
-from bloomery.doors.http import answers, catalogue, instances, log_routes, nodes, upkeep
+from bloomery.doors.http import answers, catalogue, feed, instances, log_routes, nodes, upkeep
+from bloomery.doors.http.access import Principal, Role
 from bloomery.doors.http.identity import FAILURES, Passwords
 from bloomery.doors.http.problems import Refusal
 from bloomery.doors.http.settings import Auth
@@ -348,6 +350,41 @@ def test_every_read_is_in_the_audit_too_and_apart_from_what_changes_something(sh
     assert read["status"] == 200
     assert asked not in {call["request_id"] for call in root.get("/v1/audit?limit=1000")["calls"]}
     caller(shared, "alice").problem(403, "GET", "/v1/audit/reads")
+
+
+@pytest.mark.parametrize("roles", ["", f"alice: reader {OURS}\n", f"alice: member {THEIRS}\n"])
+def test_who_is_not_who_he_was_any_more_is_on_the_event_stream_no_more(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, roles: str
+) -> None:
+    monkeypatch.setattr(answers, "BELIEVED_S", 0.1)
+    monkeypatch.setattr(feed, "HEARTBEAT_S", 0.02)
+    given = tmp_path / "roles"
+    given.write_text(files["roles"].read_text())
+    with (
+        cloud() as (ironic, neutron),
+        served(ironic, neutron, tmp_path, auth=Auth.BASIC, users=files["users"], roles=given) as site,
+        caller(site, "root").listening("?kind=node.owner") as root,
+        caller(site, "alice").listening("?kind=node.owner") as alice,
+    ):
+        for events in (root, alice):
+            assert next(events)["event"] == "hello"
+        ironic.set("node-1", owner=OURS)
+        for events in (root, alice):
+            assert next(events)["data"]["node_name"] == "node-1"
+        given.write_text(roles + "root: admin\n")
+        assert list(alice) == []
+        ironic.set("node-2", owner=OURS)
+        assert next(root)["data"]["node_name"] == "node-2"
+
+
+@pytest.mark.parametrize(("status", "is_known"), [(401, False), (403, False), (429, True), (503, True)])
+def test_somebody_is_who_he_was_while_nobody_can_tell(status: int, is_known: bool) -> None:
+    async def known() -> Principal:
+        raise Refusal(status, "Refused", "not now")
+
+    alice = Principal(name="alice", role=Role.MEMBER, project_id=OURS)
+    scope = {"state": {"known": known, "principal": alice}}
+    assert asyncio.run(answers.still_known(scope)) == (alice if is_known else None)
 
 
 def test_two_callers_may_use_the_same_idempotency_key(shared: Site) -> None:

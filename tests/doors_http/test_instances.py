@@ -265,6 +265,28 @@ def test_only_the_fields_that_are_wanted_are_given(site: Site) -> None:
     assert "colour" in site.problem(422, "GET", "/v1/instances?fields=name,colour")["detail"]
 
 
+def test_of_what_the_log_has_only_the_fields_that_are_wanted_are_given(site: Site) -> None:
+    operation = site.done("POST", "/v1/instances", DEPLOY)
+    assert site.get(f"/v1/operations/{operation['id']}?fields=id,state") == {
+        "id": operation["id"],
+        "state": "succeeded",
+    }
+    hook = site.ask("POST", "/v1/webhooks", {"url": "http://127.0.0.1:1/", "kinds": ["operation.*"]}).json()
+    site.done("DELETE", "/v1/instances/web-1")
+    site.wait_for(lambda: bool(site.get("/v1/audit/reads")["calls"]))
+    for path, key, field in (
+        ("/v1/operations", "operations", "kind"),
+        ("/v1/events", "events", "number"),
+        ("/v1/audit", "calls", "path"),
+        ("/v1/audit/reads", "calls", "status"),
+        (f"/v1/webhooks/{hook['id']}/deliveries", "deliveries", "number"),
+    ):
+        rows = site.get(f"{path}?fields={field}&limit=3")[key]
+        assert rows
+        assert all(set(row) == {field} for row in rows)
+        assert "colour" in site.problem(422, "GET", f"{path}?fields=colour")["detail"]
+
+
 def test_what_has_not_changed_is_not_sent_again(site: Site) -> None:
     site.deployed()
     for path in ("/v1/instances", "/v1/instances/web-1", "/v1/nodes", "/v1/networks"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +33,11 @@ def serve(
         list[str] | None,
         typer.Option("--name", help="A further name under which it is reached, such as a proxy's; may be repeated.",
                      show_default=False),
+    ] = None,
+    proxies: Annotated[
+        list[str] | None,
+        typer.Option("--proxy", metavar="CIDR", show_default=False,
+                     help="Where proxies in front are, whose X-Forwarded-For is believed; may be repeated."),
     ] = None,
     state: Annotated[
         Path, typer.Option("--state", help="Folder for its log, which nobody else may read.", rich_help_panel=_LOG)
@@ -156,17 +161,12 @@ def serve(
         ) from None
     if auth not in list(Auth):
         raise InvalidRequest(f"--auth {auth!r} is none of {', '.join(Auth)}")
-    try:
-        networks = tuple(ip_network(text) for text in webhook_networks or ())
-    except ValueError as problem:
-        raise InvalidRequest(
-            "--webhook-network is no network", reason=str(problem), advice="127.0.0.0/8 would be one"
-        ) from None
     pool = bus_pool or f"bloomery-serve-{socket.gethostname()}-{port}"
     settings = Settings(
         host=host,
         port=port,
         hosts=tuple(names or ()),
+        proxies=_networks("--proxy", proxies),
         state=state,
         database=Secret(database) if database is not None else None,
         auth=Auth(auth),
@@ -187,7 +187,7 @@ def serve(
         keep_days=keep_days,
         keep_rows=keep_rows,
         keep_mib=keep_mib,
-        webhook_networks=networks,
+        webhook_networks=_networks("--webhook-network", webhook_networks),
         janitor=janitor,
         janitor_every_s=janitor_every,
         janitor_requests_per_s=janitor_rate,
@@ -198,3 +198,12 @@ def serve(
     invocation = invocation_of(ctx)
     log_as_json(logging.DEBUG if invocation.is_debugging else logging.INFO)
     serve_http(lambda: invocation.api, settings, lambda url: note(f"serving on {url}"))
+
+
+def _networks(option: str, given: list[str] | None) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(text) for text in given or ())
+    except ValueError as problem:
+        raise InvalidRequest(
+            f"{option} is no network", reason=str(problem), advice="127.0.0.0/8 would be one"
+        ) from None

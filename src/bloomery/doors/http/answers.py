@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 from fastapi import Depends, Header, Query, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from bloomery.doors.http.access import Principal, Role
 from bloomery.doors.http.context import principal_of
@@ -91,6 +92,23 @@ IdempotencyKey = Annotated[
 IfMatch = Annotated[
     str | None, Header(max_length=200, description="An ETag; the request is refused if the instance has changed since.")
 ]
+
+BELIEVED_S = 60.0
+"""So long somebody who stays, on a console or the event stream, is taken for who he was."""
+
+
+async def still_known(scope: Scope) -> Principal | None:
+    """Who shows now what the request showed; None: nobody who may use this service any more.
+
+    While that cannot be told, because Keystone is away, he is who he was.
+    """
+    known: Callable[[], Awaitable[Principal]] = scope["state"]["known"]
+    try:
+        return await known()
+    except Refusal as refusal:
+        was: Principal = scope["state"]["principal"]
+        return None if refusal.status in (401, 403) else was
+
 
 _PROBLEM = {
     "model": Problem,

@@ -15,15 +15,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable
 
 from anyio import to_thread
 from fastapi import APIRouter, WebSocket
 from starlette.responses import Response
 from starlette.websockets import WebSocketDisconnect
 
+from bloomery.doors.http import answers
 from bloomery.doors.http.access import Principal, Role
-from bloomery.doors.http.answers import Member, Reader, answers
+from bloomery.doors.http.answers import Member, Reader
 from bloomery.doors.http.consoles import Line, Standing, Viewer
 from bloomery.doors.http.instances import Name, find
 from bloomery.doors.http.problems import Refusal
@@ -40,7 +40,6 @@ router = APIRouter(prefix="/v1/instances", tags=["instances"])
 PROTOCOL = "bloomery.console"
 MESSAGE_LIMIT_BYTES = 64 * 1024
 _SENT_AT_ONCE_BYTES = 32 * 1024
-_CHECK_EVERY_S = 60.0
 _LOOK_EVERY_S = 1.0
 _LONGEST_REASON = 100
 """Of the 123 bytes that a WebSocket has for it."""
@@ -48,7 +47,9 @@ _OVER = 1000
 _UPGRADE = 426
 
 
-@router.get("/{instance}/console/stream", status_code=_UPGRADE, responses=answers(_UPGRADE), response_class=Response)
+@router.get(
+    "/{instance}/console/stream", status_code=_UPGRADE, responses=answers.answers(_UPGRADE), response_class=Response
+)
 def explain_stream(caller: Reader, instance: Name) -> Response:  # noqa: ARG001  as any other request here
     """The serial console as a WebSocket, of the subprotocol `bloomery.console`; docs/http.md has what goes over it."""
     raise Refusal(
@@ -60,7 +61,9 @@ def explain_stream(caller: Reader, instance: Name) -> Response:  # noqa: ARG001 
     )
 
 
-@router.get("/{instance}/console/screen", status_code=_UPGRADE, responses=answers(_UPGRADE), response_class=Response)
+@router.get(
+    "/{instance}/console/screen", status_code=_UPGRADE, responses=answers.answers(_UPGRADE), response_class=Response
+)
 def explain_screen(caller: Member, instance: Name) -> Response:
     """The graphical console as a WebSocket, of the subprotocol `bloomery.console`, over which RFB is spoken."""
     return explain_stream(caller, instance)
@@ -97,18 +100,30 @@ async def _show(socket: WebSocket, service: Service, caller: Principal, name: st
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def until_refused() -> None:
-        known: Callable[[], Awaitable[Principal]] = socket.scope["state"]["known"]
-        with contextlib.suppress(Refusal, BloomeryError):
-            # review: it is cancelled when either side leaves
-            while True:
-                await asyncio.sleep(_CHECK_EVERY_S)
-                now = await known()
-                find(service, now, instance_uuid)
-                if not _may_type(now):
-                    return
+        # review: it is cancelled when either side leaves
+        while (now := await _still_there(socket, service, instance_uuid)) is not None and _may_type(now):
+            pass
+        refused.set()
 
+    refused = asyncio.Event()
     reason = await relay(socket, address.url, until_over, until_refused)
-    return service.consoles.why_over(instance_uuid, node_uuid) or reason
+    return _NO_MORE if refused.is_set() else service.consoles.why_over(instance_uuid, node_uuid) or reason
+
+
+_NO_MORE = "you may not see it any more"
+
+
+async def _still_there(socket: WebSocket, service: Service, instance_uuid: str) -> Principal | None:
+    """Who he is after a while; None: nobody who may see the instance."""
+    await asyncio.sleep(answers.BELIEVED_S)
+    caller = await answers.still_known(socket.scope)
+    if caller is None:
+        return None
+    try:
+        await to_thread.run_sync(find, service, caller, instance_uuid)
+    except BloomeryError:
+        return None
+    return caller
 
 
 @router.websocket("/{instance}/console/stream")
@@ -230,19 +245,10 @@ def _obey(text: str, line: Line, viewer: Viewer) -> None:
 
 async def _keep_checking(socket: WebSocket, service: Service, line: Line, viewer: Viewer) -> None:
     """He still is who he was, and may still see the instance; returns when not, having told him."""
-    known: Callable[[], Awaitable[Principal]] = socket.scope["state"]["known"]
     # review: it is cancelled when the viewer leaves
-    while True:
-        await asyncio.sleep(_CHECK_EVERY_S)
-        try:
-            caller = await known()
-            find(service, caller, line.instance_uuid)
-        except (Refusal, BloomeryError):
-            await socket.send_text(
-                json.dumps({"standing": Standing.ENDED.value, "reason": "you may not see it any more"})
-            )
-            await socket.close(_OVER)
-            return
+    while (caller := await _still_there(socket, service, line.instance_uuid)) is not None:
         viewer.principal = caller
         if line.typist is viewer and not _may_type(caller):
             line.give_typing(None)
+    await socket.send_text(json.dumps({"standing": Standing.ENDED.value, "reason": _NO_MORE}))
+    await socket.close(_OVER)

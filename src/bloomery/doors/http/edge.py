@@ -12,7 +12,8 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +34,8 @@ log = logger(__name__)
 audit_log = logger("bloomery.audit")
 
 SAFE = ("GET", "HEAD", "OPTIONS")
+METHODS = (*SAFE, "POST", "PUT", "PATCH", "DELETE", "WEBSOCKET")
+LONGEST_METHOD = 16
 GUARDED = ("/v1", "/metrics")
 """Where nobody gets without saying who he is. The rest is the page, which holds nothing, and the two health checks."""
 
@@ -76,6 +79,12 @@ class Edge:
         state = scope.setdefault("state", {})
         answered = _Answered(send, request_id, is_encrypted=self.settings.scheme == "https")
         started = time.monotonic()
+        state["address"] = self._address_of(scope, headers)
+
+        async def known() -> Principal:
+            return await self._known(state["address"], headers)
+
+        state["known"] = known
         with on_behalf_of(request_id):
             try:
                 self._turn_away(scope, headers)
@@ -104,13 +113,16 @@ class Edge:
         answered = _Handshake(send, request_id)
         started = time.monotonic()
         shown = with_credential(headers, scope.get("subprotocols", ()))
+        state["address"] = self._address_of(scope, headers)
 
         async def known() -> Principal:
-            return await self._known(_address(scope), shown)
+            return await self._known(state["address"], shown)
 
         with on_behalf_of(request_id):
             try:
+                self._check_rate(scope)
                 self._check_host(headers)
+                _check_address(scope)
                 self._check_origin(headers)
                 if not scope["path"].startswith(GUARDED):
                     raise Refusal(404, "NotFound", "there is no WebSocket at this path")
@@ -126,9 +138,16 @@ class Edge:
                 log.exception("the WebSocket %s met a bug", scope["path"])
                 await answered.fail()
 
+    def _address_of(self, scope: Scope, headers: Headers) -> str:
+        client = scope.get("client")
+        connected = str(client[0]) if client else "unknown"
+        return origin_of(connected, headers.getlist("x-forwarded-for"), self.settings.proxies)
+
     def _turn_away(self, scope: Scope, headers: Headers) -> None:
         """Raise for what is refused whoever asks."""
+        self._check_rate(scope)
         self._check_host(headers)
+        _check_address(scope)
         if scope["method"] not in SAFE:
             self._check_origin(headers)
             has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
@@ -143,6 +162,15 @@ class Edge:
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.settings.body_limit_bytes:
             raise _too_large(self.settings.body_limit_bytes)
+
+    def _check_rate(self, scope: Scope) -> None:
+        """So many requests come from one address, whoever it turns out to be: each may cost a password's check."""
+        if self._is_guarded(scope) and not isinstance(self.service.identity, Anybody):
+            self.rates.check(f"address {scope['state']['address']}")
+
+    def _is_guarded(self, scope: Scope) -> bool:
+        is_open = scope["path"] == "/metrics" and self.settings.open_metrics
+        return scope["path"].startswith(GUARDED) and not is_open
 
     def _check_host(self, headers: Headers) -> None:
         if self.settings.auth is Auth.NONE:
@@ -172,11 +200,9 @@ class Edge:
             )
 
     async def _principal(self, scope: Scope, headers: Mapping[str, str]) -> Principal | None:
-        if not scope["path"].startswith(GUARDED) or (scope["path"] == "/metrics" and self.settings.open_metrics):
+        if not self._is_guarded(scope):
             return None
-        address = _address(scope)
-        if not isinstance(self.service.identity, Anybody):
-            self.rates.check(f"address {address}")
+        address = scope["state"]["address"]
         found = await self._known(address, headers)
         self.rates.check(f"caller {found.user_id or found.name} {address if found is NOBODY else ''}")
         return found
@@ -197,14 +223,16 @@ class Edge:
         """The call is counted, logged, and in the audit."""
         route = getattr(scope.get("route"), "path", "none")
         status = answered.status or 0
-        self.service.metrics.request(scope["method"], route, status, took_s)
+        # Anything may be called a method, and each label is a number that is kept.
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self.service.metrics.request(method, route, status, took_s)
         principal = scope.get("state", {}).get("principal")
         call = {
             "actor": principal.name if principal is not None else "unknown",
             "project_id": principal.project_id if principal is not None else None,
-            "address": _address(scope),
-            "method": scope["method"],
-            "path": scope["path"][:2000],
+            "address": scope["state"]["address"],
+            "method": scope["method"][:LONGEST_METHOD],
+            "path": scope["path"][:2000].replace("\0", "\ufffd"),
             "status": status,
             "request_id": request_id,
             "took_s": round(took_s, 4),
@@ -236,9 +264,36 @@ def with_credential(headers: Headers, subprotocols: Iterable[str]) -> dict[str, 
     return found
 
 
-def _address(scope: Scope) -> str:
-    client = scope.get("client")
-    return str(client[0]) if client else "unknown"
+def _check_address(scope: Scope) -> None:
+    if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
+        raise Refusal(400, "InvalidRequest", "there is a zero character in the address", advice="Leave it out")
+
+
+def origin_of(client: str, forwarded_for: Iterable[str], proxies: Sequence[IPv4Network | IPv6Network]) -> str:
+    """The address that a request comes from: what the nearest proxy of ours says that is none itself.
+
+    Args:
+        client: who has connected.
+        forwarded_for: the values of `X-Forwarded-For`; whatever stands there before the last word of a proxy of ours, anybody
+            may have written.
+        proxies: where proxies of ours are.
+    """
+    words = [word.strip() for value in forwarded_for for word in value.split(",")]
+    found = client
+    while _is_in(found, proxies) and words:
+        try:
+            found = str(ip_address(words.pop()))
+        except ValueError:
+            break
+    return found
+
+
+def _is_in(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    try:
+        at = ip_address(address)
+    except ValueError:
+        return False
+    return any(at.version == network.version and at in network for network in networks)
 
 
 def _too_large(limit_bytes: int) -> Refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
+from bloomery.doors.http import answers
 from bloomery.doors.http import schemas as s
 from bloomery.doors.http.access import Principal
 from bloomery.doors.http.answers import (
@@ -25,7 +27,6 @@ from bloomery.doors.http.answers import (
     Reader,
     TheService,
     answer,
-    answers,
     chosen,
     fingerprint_of,
     next_page,
@@ -37,11 +38,14 @@ from bloomery.doors.http.problems import Refusal
 from bloomery.doors.http.service import Service
 from bloomery.doors.http.store import Row
 from bloomery.doors.http.views import call_row, delivery_row, event_row, operation_row, webhook_row
+from bloomery.errors import InvalidRequest
 from bloomery.secret import Secret
 
 router = APIRouter(prefix="/v1")
 
 _FIELDS = tuple(s.OperationRow.model_fields)
+_OF_EVENT, _OF_CALL = tuple(s.EventRow.model_fields), tuple(s.CallRow.model_fields)
+_OF_DELIVERY = tuple(s.DeliveryRow.model_fields)
 Id = Annotated[str, s.Field(min_length=1, max_length=64)]
 Kinds = Annotated[
     list[str] | None, Query(max_length=64, description="Only events of these kinds; `node.*` is all that begin so.")
@@ -99,16 +103,19 @@ def find(service: Service, caller: Principal, operation_id: str) -> Row:
 
 
 @router.get("/operations/{operation_id}", response_model=s.OperationRow, responses=READS, tags=["operations"])
-def show_operation(request: Request, service: TheService, caller: Reader, operation_id: Id) -> Response:
+def show_operation(
+    request: Request, service: TheService, caller: Reader, operation_id: Id, fields: Fields = None
+) -> Response:
     """How far an operation is, or how it ended."""
-    return answer(request, operation_row(find(service, caller, operation_id), caller))
+    row = operation_row(find(service, caller, operation_id), caller)
+    return answer(request, chosen([row], fields, _FIELDS)[0])
 
 
 @router.post(
     "/operations/{operation_id}/cancel",
     status_code=202,
     response_model=s.OperationRow,
-    responses=answers(404, 409, 415),
+    responses=answers.answers(404, 409, 415),
     tags=["operations"],
 )
 def cancel(request: Request, service: TheService, caller: Member, operation_id: Id) -> Response:
@@ -134,6 +141,7 @@ def list_events(
     order: Annotated[Order, Query(description="Which comes first.")] = "oldest",
     limit: Limit = USUAL,
     marker: Marker = None,
+    fields: Fields = None,
 ) -> Response:
     """List what happened: to nodes, whoever caused it, and to operations."""
     found = service.store.events(
@@ -148,25 +156,32 @@ def list_events(
         project_id=caller.project_id,
         newest_first=order == "newest",
     )
-    rows = [event_row(row, caller) for row in found[:limit]]
+    rows = chosen((event_row(row, caller) for row in found[:limit]), fields, _OF_EVENT)
     return answer(request, {"events": rows, "next": _next(request, found, limit)})
 
 
 def _seconds(moment: datetime | None) -> float | None:
-    """The moment as the log has it; one without a zone is taken for the service's own."""
+    """The moment as the log has it; one without a zone is taken for the service's own.
+
+    Raises:
+        InvalidRequest: in that zone there is no such moment.
+    """
     try:
         return moment.timestamp() if moment is not None else None
     except (OverflowError, ValueError, OSError):
-        return None
+        raise InvalidRequest(
+            f"{moment} is no time here", advice="Give it with its zone: 2026-01-31T12:00:00Z"
+        ) from None
 
 
 @router.get(
     "/events/stream",
     response_class=StreamingResponse,
-    responses={**answers(), 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={**answers.answers(), 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     tags=["events"],
 )
 async def stream_events(
+    request: Request,
     service: TheService,
     caller: Reader,
     kind: Kinds = None,
@@ -186,8 +201,14 @@ async def stream_events(
     listener = Listener(principal=caller, kinds=kind or (), node=node, instance=instance, operation=operation)
 
     async def frames() -> AsyncIterator[bytes]:
+        looked_at = time.monotonic()
         with service.metrics.streams.track_inprogress():
             async for frame in service.feed.stream(listener, begin):
+                # There is a frame at every heartbeat at least.
+                if time.monotonic() - looked_at > answers.BELIEVED_S:
+                    if await answers.still_known(request.scope) != caller:
+                        return  # whoever he is now may come back, and goes on after the last event that he got
+                    looked_at = time.monotonic()
                 yield frame
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -205,9 +226,10 @@ def list_calls(
     actor: Annotated[str | None, Query(max_length=255, description="Only this one's.")] = None,
     limit: Limit = USUAL,
     marker: Marker = None,
+    fields: Fields = None,
 ) -> Response:
     """Who called what, the newest first: all that was to change something, and all that was turned away."""
-    return _calls(request, service, actor, limit, marker, of_reads=False)
+    return _calls(request, service, actor, limit, marker, fields, of_reads=False)
 
 
 @router.get("/audit/reads", response_model=s.CallList, responses=READS, tags=["audit"])
@@ -218,16 +240,24 @@ def list_reads(
     actor: Annotated[str | None, Query(max_length=255, description="Only this one's.")] = None,
     limit: Limit = USUAL,
     marker: Marker = None,
+    fields: Fields = None,
 ) -> Response:
     """Who read what, the newest first; it is written within some seconds."""
-    return _calls(request, service, actor, limit, marker, of_reads=True)
+    return _calls(request, service, actor, limit, marker, fields, of_reads=True)
 
 
 def _calls(
-    request: Request, service: Service, actor: str | None, limit: int, marker: str | None, *, of_reads: bool
+    request: Request,
+    service: Service,
+    actor: str | None,
+    limit: int,
+    marker: str | None,
+    fields: str | None,
+    *,
+    of_reads: bool,
 ) -> Response:
     found = service.store.calls(before=number_in(marker), limit=limit + 1, actor=actor, of_reads=of_reads)
-    rows = [call_row(row) for row in found[:limit]]
+    rows = chosen(map(call_row, found[:limit]), fields, _OF_CALL)
     return answer(request, {"calls": rows, "next": _next(request, found, limit)})
 
 
@@ -240,7 +270,9 @@ def list_webhooks(request: Request, service: TheService, caller: Admin) -> Respo
     return answer(request, {"webhooks": [webhook_row(row) for row in service.store.webhooks()]})
 
 
-@router.post("/webhooks", status_code=201, response_model=s.WebhookRow, responses=answers(409, 415), tags=["webhooks"])
+@router.post(
+    "/webhooks", status_code=201, response_model=s.WebhookRow, responses=answers.answers(409, 415), tags=["webhooks"]
+)
 def add_webhook(
     request: Request, service: TheService, caller: Admin, body: s.WebhookBody, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -277,7 +309,7 @@ def show_webhook(request: Request, service: TheService, caller: Admin, webhook_i
     return answer(request, webhook_row(_webhook(service, webhook_id)))
 
 
-@router.delete("/webhooks/{webhook_id}", status_code=204, responses=answers(404, 415), tags=["webhooks"])
+@router.delete("/webhooks/{webhook_id}", status_code=204, responses=answers.answers(404, 415), tags=["webhooks"])
 def remove_webhook(service: TheService, caller: Admin, webhook_id: Id) -> Response:  # noqa: ARG001
     """Tell him no more."""
     _webhook(service, webhook_id)
@@ -293,11 +325,12 @@ def list_deliveries(
     webhook_id: Id,
     limit: Limit = USUAL,
     marker: Marker = None,
+    fields: Fields = None,
 ) -> Response:
     """What was sent to him, the newest first, with his answers."""
     _webhook(service, webhook_id)
     found = service.store.deliveries(webhook_id, before=number_in(marker), limit=limit + 1)
-    rows = [delivery_row(row) for row in found[:limit]]
+    rows = chosen(map(delivery_row, found[:limit]), fields, _OF_DELIVERY)
     return answer(request, {"deliveries": rows, "next": _next(request, found, limit)})
 
 
@@ -305,7 +338,7 @@ def list_deliveries(
     "/webhooks/{webhook_id}/deliveries/{number}/replay",
     status_code=202,
     response_model=s.DeliveryRow,
-    responses=answers(404, 415),
+    responses=answers.answers(404, 415),
     tags=["webhooks"],
 )
 def replay(

@@ -22,8 +22,10 @@ from bloomery.operations.rebuild import RebuildRequest
 from bloomery.operations.request import DeployRequest, Guest, Image, Nic, Volume
 from bloomery.secret import Secret
 
-Word = Annotated[str, StringConstraints(min_length=1, max_length=255)]
-Url = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+_WITHOUT_ZERO = r"^[^\x00]*$"
+"""Databases keep no zero character, and nobody is called by one."""
+Word = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=_WITHOUT_ZERO)]
+Url = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=_WITHOUT_ZERO)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
@@ -790,7 +792,7 @@ class OperationList(BaseModel):
     next: str | None = Field(default=None, description="Where the next page is; null on the last one.")
 
 
-class EventRow(BaseModel):
+class EventRow(Row):
     """Something that happened."""
 
     number: int = Field(description="Events are numbered in their order; the stream's ids are these.")
@@ -812,7 +814,7 @@ class EventList(BaseModel):
     next: str | None = Field(default=None, description="Where the next page is; null where there is nothing more yet.")
 
 
-class CallRow(BaseModel):
+class CallRow(Row):
     """A call of this service."""
 
     number: int
@@ -866,7 +868,7 @@ class WebhookList(BaseModel):
     webhooks: list[WebhookRow]
 
 
-class DeliveryRow(BaseModel):
+class DeliveryRow(Row):
     """An event on its way to a webhook."""
 
     number: int

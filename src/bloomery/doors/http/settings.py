@@ -35,6 +35,8 @@ class Settings:
         host: the address to listen on.
         port: the port; 0 takes a free one.
         hosts: further names under which callers may reach it, such as that of a proxy in front.
+        proxies: networks of proxies in front, which say with `X-Forwarded-For` for whom they ask: that address is in the
+            audit, and is held to its limits.
         state: the folder for its log, in SQLite, which nobody else may read.
         database: a database of SQLAlchemy's, `postgresql://…`, instead of that; replicas share it.
         auth: how callers show who they are.
@@ -68,6 +70,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     hosts: tuple[str, ...] = ()
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     state: Path = Path(".bloomery")
     database: Secret[str] | None = None
     auth: Auth = Auth.NONE

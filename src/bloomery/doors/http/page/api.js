@@ -51,8 +51,15 @@ async function answered(address, options, { mayAsk = true } = {}) {
 async function askWho(scheme, why) {
   signingIn ||= signIn(scheme.startsWith("Keystone") ? "keystone" : "basic", why).finally(() => { signingIn = null; });
   const found = await signingIn;
-  if (found) shows = found;
+  if (!found) return;
+  shows = found;
+  waiting.splice(0).forEach((goOn) => goOn());
 }
+
+const waiting = [];
+
+/** Somebody has said who he is. */
+const untilKnown = () => new Promise((resolve) => { waiting.push(resolve); });
 
 /**
  * What the service answers to "METHOD /path/{name}".
@@ -121,6 +128,7 @@ export async function listen(after, { onEvent, onLink }) {
   let last = after;
   for (;;) {
     const stop = new AbortController();
+    let isKnown = true;
     let quiet = 0;
     const heard = () => {
       clearTimeout(quiet);
@@ -143,11 +151,17 @@ export async function listen(after, { onEvent, onLink }) {
         for (const frame of frames) last = told(frame, last, onEvent);
       }
     } catch (error) {
+      isKnown = error.status !== 401;
       console.info("the event stream broke off:", error.message);
     }
     clearTimeout(quiet);
-    onLink(false);
-    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    onLink(false, isKnown);
+    if (isKnown) await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    else {
+      // He is asked once; if he does not say, whatever else he wants asks him again, and nothing is tried in between.
+      const known = untilKnown();
+      await Promise.race([known, ask("GET /v1").catch(() => known)]);
+    }
   }
 }
 

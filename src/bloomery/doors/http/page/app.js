@@ -82,7 +82,8 @@ function draw() {
 
 function sayStale() {
   const { stale_s: stale, stale_reason: reason, log_reason: log } = fleet.about || {};
-  const text = !fleet.linked && isStarted ? "The connection to the service is lost. What is shown may be old; it catches up by itself."
+  const text = !fleet.known ? "The service does not know you any more. What is shown may be old, until you sign in."
+    : !fleet.linked && isStarted ? "The connection to the service is lost. What is shown may be old; it catches up by itself."
     : stale !== null && stale !== undefined ? `This is as it was ${duration(stale)} ago. ${reason || "Ironic cannot be asked"}`
       : log ? `Nothing new can be begun: ${log}. What is under way goes on.` : "";
   if (banner.textContent !== text) banner.textContent = text;

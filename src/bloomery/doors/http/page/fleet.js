@@ -20,6 +20,7 @@ export const fleet = {
   inTrouble: [],
   left: 0,
   linked: false,
+  known: true,
   onChange: () => {},
   onEvent: () => {},
 };
@@ -99,9 +100,10 @@ export async function start() {
   setInterval(progress, PROGRESS_MS);
 }
 
-function linked(isLinked) {
-  if (fleet.linked === isLinked) return;
+function linked(isLinked, isKnown = true) {
+  if (fleet.linked === isLinked && fleet.known === isKnown) return;
   fleet.linked = isLinked;
+  fleet.known = isKnown;
   fleet.onChange();
 }
 
