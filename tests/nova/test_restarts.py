@@ -70,6 +70,19 @@ def test_a_rebuild_goes_on_when_nova_compute_was_killed(nova: NovaSite, server: 
     assert nova.site.machine(node.name)["image_sha256"] == nova.lab.images["whole-disk-2"].sha256
 
 
+def test_a_rebuild_of_a_server_in_error_goes_on_when_nova_compute_was_killed(nova: NovaSite, server: str) -> None:
+    node = nova.node(server)
+    there = nova.site.machine(node.name)["image_sha256"]
+    image = next(name for name in ("whole-disk", "whole-disk-2") if nova.lab.images[name].sha256 != there)
+    nova.act(server, "os-resetState", {"state": "error"}, user="admin")
+    nova.act(server, "rebuild", {"imageRef": glance.image_id(image)}, version=BEFORE_REIMAGING)
+    nova.wait_until_midway(server)
+    nova.restart_compute()
+    nova.wait_for(server, "ACTIVE")
+    nova.agree(server)
+    assert nova.site.machine(node.name)["image_sha256"] == nova.lab.images[image].sha256
+
+
 @pytest.mark.parametrize("moment", [moments.DESCRIBED, moments.ASKING_TO_REBUILD], ids=str)
 def test_a_rebuild_that_ironic_had_not_taken_up_is_an_error_and_can_be_repeated(nova: NovaSite, moment: Moment) -> None:
     server = nova.built(flavor="bm-fake")

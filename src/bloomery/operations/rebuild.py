@@ -226,7 +226,9 @@ def resume_or_fail(services: Services, node: Node, options: Options) -> Node:
         RebuildFailed: it ended in failure, or Ironic never took it up.
     """
     asked = as_mapping(node.mark).get("asked_at", node.provision_updated_at)
-    if asked == node.provision_updated_at:
+    # Whoever asked for what is under way, and be it without a mark of ours, Ironic has taken it up.
+    is_under_way = WHILE_DEPLOYING[node.state] is Meaning.WAIT
+    if asked == node.provision_updated_at and not is_under_way:
         resume(services, node, options)
         raise RebuildFailed(
             f"the rebuild of node {node.label} was broken off",

@@ -80,6 +80,7 @@ class IronicDriver(virt_driver.ComputeDriver):
         self.connection = connection or Connection()
         self.nodes = Nodes(self.connection, self._tell_of_power)
         self.consoles = consoles.Consoles()
+        self.interrupted = startup.Interrupted(self.nodes)
 
     # The service
 
@@ -90,7 +91,7 @@ class IronicDriver(virt_driver.ComputeDriver):
         except exception.VirtDriverNotReady:
             log.warning("Ironic cannot be had yet")
         if not hasattr(virt_driver.ComputeDriver, "process_instances_at_startup"):
-            startup.take_up_of_host(self.nodes)
+            self.interrupted.take_up_of_host()
 
     def cleanup_host(self, host: str) -> None:  # noqa: ARG002
         """Nobody waits any more, as the service is about to end, but for builds: Nova would take their node from them."""
@@ -98,7 +99,7 @@ class IronicDriver(virt_driver.ComputeDriver):
 
     def process_instances_at_startup(self, context: Any, instances: Any) -> Any:
         """What was under way when the service stopped is followed to its end; Nova is given the other instances."""
-        return startup.take_up(self.nodes, context, instances)
+        return self.interrupted.take_up(context, instances)
 
     @property
     def services(self) -> Services:
@@ -108,15 +109,17 @@ class IronicDriver(virt_driver.ComputeDriver):
     # Nodes
 
     def get_available_nodes(self, refresh: bool = False) -> list[str]:  # noqa: ARG002
-        """The UUIDs of the nodes that are this service's; consoles that nobody uses any more are stopped on the way."""
+        """The UUIDs of the nodes that are this service's. On the way unused consoles are stopped, and servers taken up again."""
         with nova_errors(exception.VirtDriverNotReady):
             managed = list(self.nodes.refresh())
             self.consoles.stop_idle(self.services)
+            self.interrupted.take_up_rest()
             return managed
 
-    def get_nodenames_by_uuid(self, refresh: bool = False) -> dict[str, str]:
-        """The same; a node's name is its UUID."""
-        return {node_uuid: node_uuid for node_uuid in self.get_available_nodes(refresh)}
+    def get_nodenames_by_uuid(self, refresh: bool = False) -> dict[str, str]:  # noqa: ARG002
+        """The same, and no more, for Nova asks for them while it starts; a node's name is its UUID."""
+        with nova_errors(exception.VirtDriverNotReady):
+            return {node_uuid: node_uuid for node_uuid in self.nodes.refresh()}
 
     def node_is_available(self, nodename: str) -> bool:
         """Whether Ironic has the node."""
@@ -440,7 +443,7 @@ class IronicDriver(virt_driver.ComputeDriver):
         encryption: Any = None,  # noqa: ARG002
     ) -> None:
         """The machine, which is off, has the volume from its next start on."""
-        volume_id = _volume_id(connection_info)
+        volume_id = request.volume_id_of(connection_info)
         with nova_errors(exception.VolumeAttachFailed), self._changing(instance) as node:
             taken = [target.boot_index for target in self.nodes.ironic.volume_targets(node().uuid)]
             volume = request.volume(volume_id, connection_info, max(taken, default=0) + 1)
@@ -455,7 +458,7 @@ class IronicDriver(virt_driver.ComputeDriver):
         encryption: Any = None,  # noqa: ARG002
     ) -> None:
         """The machine, which is off, does not have the volume."""
-        volume_id = _volume_id(connection_info)
+        volume_id = request.volume_id_of(connection_info)
         with nova_errors(exception.VolumeDetachFailed), self._changing(instance) as node:
             volumes.detach(self.services, node(), volume_id, options(CONF.bloomery.power_timeout))
 
@@ -593,7 +596,3 @@ def _deploy_errors() -> Iterator[None]:
     except NotImplementedError as problem:
         # To Nova this would mean that the driver has no such method, and that it may destroy and deploy by itself.
         raise exception.InstanceDeployFailure(str(problem)) from problem
-
-
-def _volume_id(connection_info: Mapping[str, Any]) -> str:
-    return str(connection_info.get("serial") or connection_info.get("data", {}).get("volume_id"))

@@ -25,10 +25,12 @@ class Follower:
 
     Args:
         instance: Nova's instance.
+        is_given_up_by_error: whether it was given up if it is found in ERROR, and not only if it is being deleted.
     """
 
-    def __init__(self, instance: Any) -> None:
+    def __init__(self, instance: Any, *, is_given_up_by_error: bool = True) -> None:
         self.instance = instance
+        self.is_given_up_by_error = is_given_up_by_error
         self.cancellation = Cancellation()
         self._looked_at = time.monotonic()
         self._told = 0
@@ -50,7 +52,7 @@ class Follower:
         self._looked_at = now
         try:
             self.instance.refresh()
-            if _is_given_up(self.instance):
+            if self._is_given_up():
                 log.info("server %s is being deleted; its deploy is stopped", self.instance.uuid)
                 self.cancellation.cancel()
                 return
@@ -64,8 +66,8 @@ class Follower:
             # Nova's database or bus is away for a while: the deploy is none of its business.
             log.info("could not look at server %s: %s", self.instance.uuid, problem)
 
-
-def _is_given_up(instance: Any) -> bool:
-    if instance.task_state == task_states.REBUILD_SPAWNING:
-        return False
-    return instance.task_state == task_states.DELETING or instance.vm_state in (vm_states.ERROR, vm_states.DELETED)
+    def _is_given_up(self) -> bool:
+        if self.instance.task_state == task_states.REBUILD_SPAWNING:
+            return False
+        in_vain = (vm_states.ERROR, vm_states.DELETED) if self.is_given_up_by_error else (vm_states.DELETED,)
+        return self.instance.task_state == task_states.DELETING or self.instance.vm_state in in_vain

@@ -128,6 +128,11 @@ def volume(volume_id: str, connection_info: Mapping[str, Any], boot_index: int) 
     )
 
 
+def volume_id_of(connection_info: Mapping[str, Any]) -> str:
+    """Cinder's id of the volume that it describes the way to."""
+    return str(connection_info.get("serial") or connection_info.get("data", {}).get("volume_id"))
+
+
 def _volume_devices(block_device_info: Mapping[str, Any] | None) -> list[Any]:
     return [device for device in virt_driver.block_device_info_get_mapping(block_device_info) if device.is_volume]
 
