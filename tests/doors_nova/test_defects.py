@@ -307,9 +307,11 @@ def test_d13_an_undeploy_by_the_operator_is_a_failed_build(world: NovaWorld) -> 
 def test_d14_a_deploy_that_never_ends_is_given_up_and_undone(world: NovaWorld) -> None:
     instance, network_info = world.instance(), world.network_info()
     world.ironic.stick(world.node, "wait call-back")
+    world.driver.prepare_for_spawn(instance)
+    world.driver.prepare_networks_before_block_device_mapping(instance, network_info)
     CONF.set_override("deploy_timeout", 1, group="bloomery")
     with pytest.raises(exception.InstanceDeployFailure, match="1 s"):
-        world.spawn(instance, network_info)
+        world.driver.spawn(world.context, instance, world.image(), [], None, {}, network_info=network_info)
     world.ironic.wait_for(world.node, "available")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +93,7 @@ class Interrupted:
                 waiting.append(one)
         if waiting:
             log.warning("Ironic cannot be had: %d servers are taken up again when it is back", len(waiting))
-        with self._lock:
-            self._waiting += waiting
+        self._wait_with(waiting)
         return objects.InstanceList(context, objects=left)
 
     def take_up_of_host(self) -> None:
@@ -106,16 +105,13 @@ class Interrupted:
             for instance in objects.InstanceList.get_by_host(context, CONF.host, expected_attrs=attributes)
             if (what := _resume_of(instance)) is not None
         ]
-        with self._lock:
-            self._waiting += found
+        self._wait_with(found)
 
     def take_up_rest(self) -> None:
         """Those that wait are being followed, or failed where no node carries them; Nova has started, and Ironic answers."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        later = [one for one in waiting if not self._is_settled(one)]
-        with self._lock:
-            self._waiting += later
+        self._wait_with([one for one in waiting if not self._is_settled(one)])
 
     def _is_settled(self, one: _Interrupted) -> bool:
         try:
@@ -141,9 +137,24 @@ class Interrupted:
             or_else(instance)
             return True
         log.info("server %s: %s on node %s is taken up again", instance.uuid, instance.task_state, node.label)
-        arguments = (self.nodes, one, node)
-        threading.Thread(target=_follow, args=arguments, name=f"bloomery-{instance.uuid}", daemon=True).start()
+        threading.Thread(target=self._follow, args=(one, node), name=f"bloomery-{instance.uuid}", daemon=True).start()
         return True
+
+    def _follow(self, one: _Interrupted, node: Node) -> None:
+        @utils.synchronized(one.instance.uuid)  # type: ignore[untyped-decorator]
+        def to_its_end() -> None:
+            with contextlib.suppress(LeftUnderWay):
+                _follow(self.nodes, one, node)
+
+        try:
+            to_its_end()
+        except NOVA_IS_AWAY as problem:
+            log.warning("server %s: how it ended is told Nova later: %s", one.instance.uuid, problem)
+            self._wait_with([one])
+
+    def _wait_with(self, more: Collection[_Interrupted]) -> None:
+        with self._lock:
+            self._waiting += more
 
 
 def _fail(instance: Any) -> None:
@@ -161,38 +172,33 @@ def _say_that_no_node_carries(one: _Interrupted) -> None:
 
 
 def _follow(nodes: Nodes, one: _Interrupted, node: Node) -> None:
-    """The instance is as the operation wanted it, or in error with the reason."""
+    """The instance is as the operation wanted it, or in error with the reason.
+
+    Raises:
+        NovaException, or another of those that say so: Nova's database or bus is away.
+    """
     instance = one.instance
-
-    @utils.synchronized(instance.uuid)  # type: ignore[untyped-decorator]
-    def to_its_end() -> None:
-        with contextlib.suppress(LeftUnderWay):
-            follow()
-
-    def follow() -> None:
-        # A rebuild or rescue may begin from ERROR; and a Nova that does not ask us calls these servers failed meanwhile.
-        follower = Follower(instance, is_given_up_by_error=False)
-        # Who deletes it from now on waits for us; who did so before died with the service that stopped.
-        was_being_deleted = instance.task_state == task_states.DELETING
-        how = follower.options(leavable=True)
-        try:
-            with nova_errors(exception.InstanceDeployFailure):
-                one.resume(nodes.connection.services, node, how)
-        except exception.NovaException as problem:
-            compute_utils.add_instance_fault_from_exc(one.context, instance, problem, sys.exc_info())
-            if was_being_deleted or not follower.cancellation.is_cancelled:
-                _fail(instance)
-            return
-        finally:
-            nodes.doubt(node.uuid)
-        if one.vm_state == vm_states.ACTIVE and instance.launched_at is None:
-            configdrive.update_instance(instance)
-            instance.launched_at = timeutils.utcnow()
-        state = nodes.power_of(instance.uuid, fresh=True)
-        _save(instance, vm_state=one.vm_state, task_state=None, power_state=state, progress=100)
-        log.info("server %s: what was under way has come to its end", instance.uuid)
-
-    to_its_end()
+    # A rebuild or rescue may begin from ERROR; and a Nova that does not ask us calls these servers failed meanwhile.
+    follower = Follower(instance, is_given_up_by_error=False)
+    # Who deletes it from now on waits for us; who did so before died with the service that stopped.
+    was_being_deleted = instance.task_state == task_states.DELETING
+    how = follower.options(leavable=True)
+    try:
+        with nova_errors(exception.InstanceDeployFailure):
+            one.resume(nodes.connection.services, node, how)
+    except exception.NovaException as problem:
+        compute_utils.add_instance_fault_from_exc(one.context, instance, problem, sys.exc_info())
+        if was_being_deleted or not follower.cancellation.is_cancelled:
+            _fail(instance)
+        return
+    finally:
+        nodes.doubt(node.uuid)
+    if one.vm_state == vm_states.ACTIVE and instance.launched_at is None:
+        configdrive.update_instance(instance)
+        instance.launched_at = timeutils.utcnow()
+    state = nodes.power_of(instance.uuid, fresh=True)
+    _save(instance, vm_state=one.vm_state, task_state=None, power_state=state, progress=100)
+    log.info("server %s: what was under way has come to its end", instance.uuid)
 
 
 def _save(instance: Any, **values: Any) -> None:
