@@ -111,18 +111,19 @@ class Interrupted:
         """Those that wait are being followed, or failed where no node carries them; Nova has started, and Ironic answers."""
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        self._wait_with([one for one in waiting if not self._is_settled(one)])
+        self._wait_with([left for one in waiting for left in self._look_again(one)])
 
-    def _is_settled(self, one: _Interrupted) -> bool:
+    def _look_again(self, one: _Interrupted) -> list[_Interrupted]:
+        """The server, if it has to wait on."""
         try:
             one.instance.refresh()
             is_deleted = one.instance.task_state == task_states.DELETING
-            return is_deleted or self._take_up(one, or_else=_fail)
+            return [] if is_deleted or self._take_up(one, or_else=_fail) else [one]
         except exception.InstanceNotFound:
-            return True
+            return []
         except NOVA_IS_AWAY as problem:
             log.info("server %s is taken up again later: %s", one.instance.uuid, problem)
-            return False
+            return [one]
 
     def _take_up(self, one: _Interrupted, *, or_else: Callable[[Any], None]) -> bool:
         """The server is being followed; or no node carries it, which its fault says. False where Ironic cannot be asked."""
