@@ -709,6 +709,22 @@ class NovaSite:
         kept = self.cloud.shared_server
         if kept and (not self.exists(kept) or self.server(kept)["status"] != "ACTIVE" or self.differences(kept)):
             kept = self.cloud.shared_server = None
+        self._delete_servers(kept)
+        for node in self.lab.nodes:
+            if kept is None or self.ironic.node(node)["instance_uuid"] != kept:
+                self._free(node)
+        # Nova's own driver fails a deletion whose node is busy: once its node is free it goes.
+        self._delete_servers(kept)
+        for node in self.lab.nodes:
+            self._forget_holders(node, kept)
+        for port in self.site.ports():
+            if port["device_owner"].startswith("compute:") and port["device_id"] != kept:
+                self.delete_port(port["id"])
+        if self.cloud.computes:
+            self.wait_until_schedulable()
+
+    def _delete_servers(self, kept: str | None) -> None:
+        """Nova has been asked to delete every other server, and has, or has failed."""
         leaving = [row for row in self._all_servers() if row["id"] != kept]
         for row in leaving:
             with suppress(AssertionError):
@@ -717,15 +733,6 @@ class NovaSite:
                 self.call("DELETE", f"servers/{row['id']}", user="admin")
         with suppress(AssertionError):
             self.wait(lambda: not any(self.exists(row["id"]) for row in leaving), lambda: "deleted", timeout_s=40)
-        for node in self.lab.nodes:
-            if kept is None or self.ironic.node(node)["instance_uuid"] != kept:
-                self._free(node)
-            self._forget_holders(node, kept)
-        for port in self.site.ports():
-            if port["device_owner"].startswith("compute:") and port["device_id"] != kept:
-                self.delete_port(port["id"])
-        if self.cloud.computes:
-            self.wait_until_schedulable()
 
     def _forget_holders(self, node: LabNode, kept: str | None) -> None:
         """Placement has the node for no server that is gone, as it may after a build that died under Nova's own driver."""
