@@ -85,7 +85,13 @@ def _what_is_wrong(
         return f"no plain reason: {problem!r}"
     if isinstance(problem, RollbackIncomplete):
         return f"it could not be undone: {problem}"
-    if problem is None and was_taken and deed in (undeploys_it, deletes) and name != "destroy" and _was_to_stay(met):
+    if (
+        problem is None
+        and was_taken
+        and deed in (undeploys_it, deletes)
+        and not name.startswith("destroy")
+        and _was_to_stay(met)
+    ):
         return "it said that it succeeded, on a node that is gone"
     api = met.world.api()
     passed = api.recover(older_than_s=0, timeout_s=60)

@@ -47,7 +47,9 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "interfaces": _VIFS,
     "security groups": frozenset({"get_security_group", "update_port"}),
     "volumes": frozenset({"baremetal:volume:create", "baremetal:volume:delete", "baremetal:volume:list_all"}),
-    "console": frozenset({"baremetal:node:get_console", "baremetal:node:set_console_state"}),
+    "console": frozenset(
+        {"baremetal:node:get_console", "baremetal:node:set_console_state", "baremetal:node:update_extra"}
+    ),
     "crash dump": frozenset({"baremetal:node:inject_nmi"}),
     "recover, doctor --leaks": frozenset({"baremetal:allocation:list_all"}),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,7 @@ from live.site import Site
 from unwind.scenarios import World, a_request, a_world
 
 FORMER = "9d3a1c52-5f0e-4d8b-9a37-2f1f6f1f0a01"
+ANOTHER = "7e1b6a40-02f5-4c8e-a0cb-5a0b8b1a9d55"
 NEXT = "3c3bd2b1-8b0e-4f5e-9d33-0d7a8f3b6a10"
 LEFT_IN_INSTANCE_INFO: dict[str, Any] = {
     "configdrive": "of another tenant",
@@ -122,6 +124,92 @@ def test_a_strangers_volume_is_refused_and_left(world: World, deploys: Deploy) -
         deploys(world, the_next(world))
     assert world.seen()["volumes"] == ["theirs"]
     assert world.ironic.node(world.node)["instance_uuid"] is None
+
+
+# Consoles, which Ironic stops with a tear-down, and starts again with the next deploy
+
+
+@both
+def test_a_console_of_a_destroyed_instance_does_not_come_back_with_the_next(world: World, deploys: Deploy) -> None:
+    deploys(world, the_next(world))
+    api = world.api()
+    api.enable_console(world.node)
+    assert world.ironic.node(world.node)["extra"][MARK]["console"] is True
+    api.destroy(NEXT, wait_for_cleaning=True, timeout_s=60)
+    node = world.ironic.node(world.node)
+    assert (node["instance_uuid"], node["extra"], node["console_enabled"]) == (None, {}, False)
+
+
+@both
+def test_a_console_of_an_instance_that_an_operator_undeployed_does_not_come_back_with_the_next(
+    world: World, deploys: Deploy
+) -> None:
+    deploys(world, the_next(world))
+    world.api().enable_console(world.node)
+    ironic_at(world.ironic.url).provision(ironic_at(world.ironic.url).node(world.node), "deleted")
+    world.ironic.wait_for(world.node, "available")
+    ironic_at(world.ironic.url).detach_vif(world.node, world.given_vif)
+    assert world.ironic.node(world.node)["console_enabled"] is True
+    deploys(world, replace(the_next(world), instance_uuid=ANOTHER))
+    assert world.ironic.node(world.node)["console_enabled"] is False
+
+
+def recovered(api: Bloomery) -> None:
+    """A background pass goes over the node."""
+    api.recover(older_than_s=0, timeout_s=60)
+
+
+def destroyed_again(api: Bloomery) -> None:
+    """Its user destroys it, too."""
+    api.destroy("web-1", wait_for_cleaning=True, timeout_s=60)
+
+
+@pytest.mark.parametrize("done", [recovered, destroyed_again])
+def test_a_console_of_an_instance_that_an_operator_undeployed_is_stopped(
+    world: World, done: Callable[[Bloomery], None]
+) -> None:
+    whole(world, the_next(world))
+    world.api().enable_console(world.node)
+    ironic_at(world.ironic.url).provision(ironic_at(world.ironic.url).node(world.node), "deleted")
+    world.ironic.wait_for(world.node, "available")
+    done(world.api())
+    node = world.ironic.node(world.node)
+    assert (node["extra"], node["console_enabled"]) == ({}, False)
+
+
+@both
+def test_a_console_that_an_operator_started_stays_as_it_is(world: World, deploys: Deploy) -> None:
+    world.ironic.set(world.node, console_enabled=True)
+    deploys(world, the_next(world))
+    world.api().enable_console(world.node)
+    assert "console" not in world.ironic.node(world.node)["extra"][MARK]
+    world.api().destroy(NEXT, wait_for_cleaning=True, timeout_s=60)
+    assert world.ironic.node(world.node)["console_enabled"] is True
+
+
+def test_a_console_that_was_stopped_is_ours_no_more(world: World) -> None:
+    whole(world, the_next(world))
+    api = world.api()
+    before = world.seen()
+    api.enable_console(world.node)
+    api.disable_console(world.node, force=True)
+    assert world.seen() == before
+
+
+def test_a_console_that_does_not_stop_keeps_no_node_from_being_freed(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(request: RecordedRequest) -> Fault | None:
+        is_stop = request.method == "PUT" and request.path.endswith("/states/console")
+        return Fault(FaultKind.STATUS, 403, message="not for you") if is_stop else None
+
+    whole(world, the_next(world))
+    world.api().enable_console(world.node)
+    world.ironic.on_request = broken
+    world.api().destroy(NEXT, wait_for_cleaning=True, timeout_s=60)
+    node = world.ironic.node(world.node)
+    assert (node["instance_uuid"], node["extra"], node["provision_state"]) == (None, {}, "available")
+    assert "the console of node node-0 could not be stopped" in caplog.text
 
 
 @both

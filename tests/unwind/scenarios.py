@@ -236,6 +236,9 @@ SCENARIOS: dict[str, Scenario] = {
     "destroy": Scenario(
         deployed, lambda api, _world: api.destroy("node-0", wait_for_cleaning=True, timeout_s=60), goes_back=False
     ),
+    "destroy with its console": Scenario(
+        with_console, lambda api, _world: api.destroy("node-0", wait_for_cleaning=True, timeout_s=60), goes_back=False
+    ),
     "rebuild": Scenario(deployed, _rebuild, no_return_after="request rebuild"),
     "rescue": Scenario(deployed, lambda api, _world: api.rescue("web-1", Secret("open sesame"), timeout_s=60)),
     "unrescue": Scenario(rescued, lambda api, _world: api.unrescue("web-1", timeout_s=60), goes_back=False),

@@ -122,7 +122,7 @@ def test_a_console_that_a_conductor_died_over_is_asked_for_again(world: World, i
             api.enable_console("node-0")
         else:
             api.disable_console("node-0", force=True)
-        asked = [request.path for request in proxy.requests if request.is_write]
+        asked = [request.path for request in proxy.requests if request.method == "PUT"]
     assert len(asked) == 2
     assert world.ironic.node(world.node)["console_enabled"] is is_to_run
 

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from bloomery.engine import Step
-from bloomery.errors import ConsoleFailed, ConsoleInUse
-from bloomery.ironic import Console, Node
-from bloomery.operations.lines import ConsoleAddress
-from bloomery.operations.run import Options, Run, Services, carry_out, unless_deleted
+from collections.abc import Mapping
+from typing import Any
 
+from bloomery.engine import Step
+from bloomery.errors import AccessDenied, ConsoleFailed, ConsoleInUse, NodeUnavailable, NotSupported
+from bloomery.ironic import Console, Node
+from bloomery.ironic.models import MARK
+from bloomery.operations.lines import ConsoleAddress
+from bloomery.operations.run import (
+    BLOOMERY,
+    Options,
+    Run,
+    Services,
+    as_mapping,
+    carry_out,
+    is_managed_by,
+    unless_deleted,
+)
+from bloomery.plain import logger
+
+log = logger(__name__)
+
+NOTE = "console"
+"""What the mark has while a console of the instance's runs that we have started: Ironic would start it for the next one, too."""
 IDLE_LOOKS = 3
 """So many looks in a row that find nobody at a console, and it not as wanted, show that nobody will be."""
 
@@ -20,11 +38,13 @@ class ConsoleRun(Run):
     Attributes:
         force: whether to take it from whoever uses it.
         was: as it was found.
+        was_noted: whether the mark said that we had started it.
         known: where it is, if Ironic need not be asked for that.
     """
 
     force: bool
     was: Console = Console(console_enabled=False)
+    was_noted = False
     known: ConsoleAddress | None = None
     address: ConsoleAddress
 
@@ -71,6 +91,30 @@ def disable(services: Services, node: Node, options: Options, *, force: bool = F
     carry_out(DISABLE, run)
 
 
+def end(run: Run, mark: Mapping[str, Any] | None) -> None:
+    """The console does not outlive the instance of the mark, if that says that we have started it.
+
+    Ironic stops a console with the tear-down and starts it again with the next deploy, for whoever has the node then. One that
+    cannot be stopped keeps no node from being freed.
+    """
+    if not (run.node.console_enabled and is_noted(mark)):
+        return
+    try:
+        _switch(run, enabled=False)
+    except (AccessDenied, ConsoleFailed, NodeUnavailable, NotSupported) as problem:
+        log.warning("the console of node %s could not be stopped: %s", run.node.label, problem)
+
+
+def kept(node: Node) -> dict[str, object]:
+    """What the next mark on the node says of a console that was started for the instance before, and still runs."""
+    return {NOTE: True} if node.console_enabled and is_noted(node.any_mark) else {}
+
+
+def is_noted(mark: Mapping[str, Any] | None) -> bool:
+    """Whether the mark says that we have started a console for its instance."""
+    return bool(as_mapping(mark).get(NOTE))
+
+
 # Steps' bodies
 
 
@@ -79,6 +123,7 @@ def look(run: ConsoleRun) -> None:
 
     One that does not run can be asked for without harm (see `lines`), and then Ironic says whether the node has one.
     """
+    run.was_noted = is_noted(run.node.mark)
     run.known = None if run.force else run.services.lines.address(run.ironic, run.node.uuid)
     runs = run.known is not None or run.node.console_enabled
     run.was = Console(console_enabled=True) if runs else run.ironic.console(run.node.uuid)
@@ -89,6 +134,20 @@ def stop_if_forced(run: ConsoleRun) -> None:
     if run.was.console_enabled and run.force:
         run.commit()
         _switch(run, enabled=False)
+
+
+def note(run: ConsoleRun) -> None:
+    """If it is for an instance of ours, the mark says that we start it. Before it runs: a note without a console does no harm."""
+    run.commit()
+    if not run.was.console_enabled:
+        _set_noted(run, noted=True)
+
+
+@unless_deleted
+def restore_note(run: ConsoleRun) -> None:
+    """The mark says of it what it said before."""
+    run.node = run.ironic.node(run.node.uuid)
+    _set_noted(run, noted=run.was_noted)
 
 
 def start(run: ConsoleRun) -> None:
@@ -129,7 +188,27 @@ def stop(run: ConsoleRun) -> None:
     _switch(run, enabled=False)
 
 
-def _switch(run: ConsoleRun, *, enabled: bool) -> None:
+def forget(run: ConsoleRun) -> None:
+    """The mark does not say that it runs."""
+    run.commit()
+    _set_noted(run, noted=False)
+
+
+def _set_noted(run: Run, *, noted: bool) -> None:
+    """The mark, where it is for an instance of ours, says so or says it not."""
+    mark = run.node.mark
+    if mark is None or not is_managed_by(BLOOMERY, mark) or (NOTE in mark) is noted:
+        return
+    path = f"/extra/{MARK}/{NOTE}"
+    run.node = run.ironic.update(
+        run.node,
+        [{"op": "add", "path": path, "value": True} if noted else {"op": "remove", "path": path}],
+        is_so=lambda now: (NOTE in (now.mark or {})) is noted,
+        doing=f"noting whether node {run.node.label} has a console of ours",
+    )
+
+
+def _switch(run: Run, *, enabled: bool) -> None:
     """The console runs, or runs not.
 
     Raises:
@@ -179,10 +258,12 @@ def _address_of(console: Console) -> ConsoleAddress | None:
 ENABLE: tuple[Step[ConsoleRun], ...] = (
     Step("look at console", look),
     Step("stop console", stop_if_forced),
+    Step("note console", note, undo=restore_note),
     Step("start console", start, undo=restore),
 )
 
 DISABLE: tuple[Step[ConsoleRun], ...] = (
     Step("look at console", look),
     Step("stop console", stop, undo=restore),
+    Step("forget console", forget, undo=restore_note),
 )

@@ -32,7 +32,7 @@ from bloomery.errors import (
 from bloomery.fleet import Wanted, what_there_is, why_not
 from bloomery.ironic import Allocation, Node
 from bloomery.ironic.models import MARK
-from bloomery.operations import tear_down, vifs, volumes
+from bloomery.operations import console, tear_down, vifs, volumes
 from bloomery.operations.instances import Instance, instance_on
 from bloomery.operations.request import DeployRequest, Guest, Image, Volume
 from bloomery.operations.run import Options, Run, Services, as_mapping, carry_out, take_back
@@ -287,20 +287,22 @@ def claim_node(run: DeployRun) -> None:
         def check(now: Node) -> None:
             _must_be_had(now, run.request.wanted, run.instance_uuid)
 
-        short = run.deadline.shorter(run.claim_timeout_s)
-        run.node = run.services.ironic.within(short).claim(run.node, str(run.instance_uuid), run.mark(), check=check)
+        short = run.services.ironic.within(run.deadline.shorter(run.claim_timeout_s))
+        mark = run.mark(**console.kept(run.node))
+        run.node = short.claim(run.node, str(run.instance_uuid), mark, check=check)
         check(run.node)
     else:
         run.node = _chosen(run, _allocate(run))
         left = _left_by_former(run)
         run.node = run.ironic.update(
             run.node,
-            [{"op": "add", "path": f"/extra/{MARK}", "value": run.mark()}],
+            [{"op": "add", "path": f"/extra/{MARK}", "value": run.mark(**console.kept(run.node))}],
             is_so=lambda now: now.mark is not None,
             doing=f"marking node {run.node.label}",
         )
         run.plan = vifs.place(run, run.request.nics, run.plan)
     vifs.unplug_these(run, left)
+    console.end(run, run.node.mark)
     if run.node.storage_interface not in (None, "noop"):
         _refuse_foreign_volumes(run)
 

@@ -10,7 +10,7 @@ from bloomery.deadline import Deadline
 from bloomery.errors import BloomeryError, DeployFailed, RebuildFailed
 from bloomery.ironic import Node
 from bloomery.ironic.models import MARK
-from bloomery.operations import deploy, rebuild, rescue, tear_down, vifs, volumes
+from bloomery.operations import console, deploy, rebuild, rescue, tear_down, vifs, volumes
 from bloomery.operations.liveness import is_at_work
 from bloomery.operations.run import Options, Run, Services, as_mapping, is_managed_by
 from bloomery.plain import logger
@@ -173,6 +173,7 @@ def sweep(services: Services, node: Node, options: Options) -> Node:
         log.info("node %s is in %r: our mark stays until it is free", node.label, node.provision_state)
         return node
     if node.instance_uuid is None:
+        console.end(run, former)
         return run.ironic.release(node, str(run.instance_uuid))
     return run.ironic.update(
         node,
@@ -198,6 +199,8 @@ def _tidy(services: Services, node: Node, options: Options, older_than_s: float)
         "vifs": {vif_id: kind for vif_id, kind in vifs.marked(node.mark).items() if vif_id in plugged},
         "volumes": {uuid: volume for uuid, volume in volumes.marked(node.mark).items() if uuid in there},
     }
+    if not node.console_enabled:
+        mark.pop(console.NOTE, None)
     if mark == node.mark:
         return node
     return run.ironic.update(

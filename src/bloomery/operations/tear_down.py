@@ -8,7 +8,7 @@ from typing import Any
 from bloomery.engine import Step
 from bloomery.errors import BloomeryError, CleanFailed, InterfaceFailed, NodeNotFound, NodeUnavailable, TearDownFailed
 from bloomery.ironic import Node
-from bloomery.operations import vifs, volumes
+from bloomery.operations import console, vifs, volumes
 from bloomery.operations.run import Belongings, Options, Run, Services, carry_out, unless_deleted
 from bloomery.plain import logger
 from bloomery.states import (
@@ -119,6 +119,8 @@ def tear_down_node(run: Run) -> None:
         todo = ON_TEAR_DOWN[run.node.state]
         if todo is TearDown.FREE:
             return
+        if todo is TearDown.ASK:
+            console.end(run, _our_mark(run))
         if todo is TearDown.SETTLE or refused is run.node.state:
             _wait_until_moved(run, run.node)
             refused = None
@@ -213,6 +215,7 @@ def release_node(run: Run) -> None:
             )
     elif node.state not in MAY_BE_UPDATED:
         return
+    console.end(run, _our_mark(run))
     try:
         run.node = run.ironic.release(node, str(run.instance_uuid), is_fresh=True)
     except NodeUnavailable:
