@@ -14,6 +14,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from doors_http.vnc_screen import COLOUR, VncScreen
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 PATIENCE_MS = 300_000
@@ -110,6 +112,16 @@ class Window:
                 self.page.screenshot(path=Path(str(PICTURES)) / f"page-{name}-{theme}-{width}.png")
         self.page.emulate_media(color_scheme=None)
         self.page.set_viewport_size({"width": 1280, "height": 800})
+
+    def uses_screen(self, screen: VncScreen) -> None:
+        """The console of the instance that is shown is started; its screen is seen, and a key reaches it."""
+        self.press("Start the console")
+        self.badge("open")
+        seen = "() => [...document.querySelector('.picture canvas').getContext('2d').getImageData(9, 9, 1, 1).data]"
+        self.page.wait_for_function(f"() => ({seen})().join() === '{','.join(map(str, COLOUR))},255'")
+        self.page.keyboard.press("a")
+        assert screen.pressed.wait(PATIENCE_MS / 1000)
+        assert screen.keys == [ord("a")]
 
     def close(self) -> None:
         """It is closed, and nothing went wrong in it."""

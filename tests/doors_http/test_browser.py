@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
@@ -12,6 +13,7 @@ from playwright.sync_api import Browser, expect
 
 import bloomery
 from bloomery.lab import Lab
+from bloomery.lab.ironic import OWN_NETWORKS
 from doors_http.browser import Window, chromium, needs_chromium
 from doors_http.http_site import TIMEOUT_S, running
 from lab.ironic_api import IronicApi
@@ -44,12 +46,10 @@ def url(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     images = folder / "images.yaml"
     images.write_text(yaml.safe_dump(rows))
+    settings: dict[str, Any] = {"refresh_s": 0.5, "images": images, "janitor": True, "ironic_networks": OWN_NETWORKS}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OS_CLIENT_CONFIG_FILE", str(lab.cloud_config))
-        with running(lambda: bloomery.connect(lab.cloud), folder, refresh_s=0.5, images=images, janitor=True) as (
-            address,
-            _,
-        ):
+        with running(lambda: bloomery.connect(lab.cloud), folder, **settings) as (address, _):
             yield address
 
 

@@ -15,11 +15,11 @@ from bloomery.doors.http.settings import Auth
 from bloomery.secret import Secret
 from doors_http import postgres
 from doors_http.browser import Window, chromium, needs_chromium
-from doors_http.http_site import TIMEOUT_S, Site, cloud, connected, running, served
+from doors_http.http_site import Site, cloud, connected, running, served
 from doors_http.serial_machine import Machine, console_site
 from doors_http.test_cleaning import SELDOM, is_clean, left
 from doors_http.test_events import LOOPBACK, receiving
-from doors_http.vnc_screen import COLOUR, vnc_screen
+from doors_http.vnc_screen import vnc_screen
 
 pytestmark = [needs_chromium, pytest.mark.timeout(600)]
 MANY = 10_000
@@ -157,13 +157,7 @@ def test_a_screen_is_seen_and_keys_reach_it(browser: Browser, tmp_path: Path) ->
             uuid = site.deployed()["uuid"]
             window = Window(browser, site.url)
             window.go(f"instances/{uuid}/console")
-            window.press("Start the console")
-            window.badge("open")
-            seen = "() => [...document.querySelector('.picture canvas').getContext('2d').getImageData(9, 9, 1, 1).data]"
-            window.page.wait_for_function(f"() => ({seen})().join() === '{','.join(map(str, COLOUR))},255'")
-            window.page.keyboard.press("a")
-            assert screen.pressed.wait(TIMEOUT_S)
-            assert screen.keys == [ord("a")]
+            window.uses_screen(screen)
             window.is_fit_for_everybody()
             window.page.keyboard.press("Shift+Escape")
             expect(window.page.locator("h1 a")).to_be_focused()

@@ -6,10 +6,11 @@ import hashlib
 import hmac
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
@@ -24,7 +25,7 @@ from bloomery.doors.http.hooks import ForbiddenAddress, check_url, is_forbidden,
 from bloomery.doors.http.store import wants
 from bloomery.errors import InvalidRequest
 from bloomery.ironic import Node
-from doors_http.http_site import DEPLOY, Site, cloud, served
+from doors_http.http_site import DEPLOY, TIMEOUT_S, Site, cloud, served
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
@@ -209,12 +210,16 @@ class Receiver:
     def __init__(self) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
         self.statuses: list[int] = []
+        self.answers = threading.Event()
+        """Set, what comes is answered."""
+        self.answers.set()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.got.append((dict(self.headers), body))
+                assert receiver.answers.wait(TIMEOUT_S)
                 status = receiver.statuses.pop(0) if receiver.statuses else 204
                 self.send_response(status)
                 if status == 302:
@@ -289,6 +294,87 @@ def test_a_delivery_that_is_not_taken_is_tried_again_and_the_log_says_why(hooked
         assert receiver.got[0][1] == receiver.got[3][1]
         assert hooked.ask("DELETE", f"/v1/webhooks/{hook['id']}").status_code == 204
         hooked.problem(404, "GET", path)
+
+
+def numbers(receiver: Receiver) -> list[int]:
+    """The deliveries that it was offered, in their order."""
+    return [int(headers["Bloomery-Delivery"]) for headers, _ in receiver.got]
+
+
+def owned(site: Site, *owners: str) -> None:
+    """So many events, one for each."""
+    for owner in owners:
+        site.ironic.set("node-1", owner=owner)
+        site.wait_for(lambda owner=owner: site.get("/v1/nodes/node-1")["owner"] == owner)  # type: ignore[misc]
+
+
+def test_what_happens_while_a_receiver_has_no_time_waits_and_comes_in_order(
+    hooked: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "FIRST_PAUSE_S", 0.5)
+    with receiving() as receiver:
+        receiver.statuses = [503, 429]
+        hooked.ask("POST", "/v1/webhooks", {"url": receiver.url, "kinds": ["node.owner"]})
+        owned(hooked, "a")
+        hooked.wait_for(lambda: len(receiver.got) == 1)
+        owned(hooked, "b", "c")
+        hooked.wait_for(lambda: len(receiver.got) == 5)
+        first = numbers(receiver)[0]
+        assert numbers(receiver) == [first, first, first, first + 1, first + 2]
+
+
+def test_an_event_that_a_receiver_refuses_keeps_no_other_from_it(hooked: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "FIRST_PAUSE_S", 1.5)
+    with receiving() as receiver:
+        receiver.statuses = [400]
+        hook = hooked.ask("POST", "/v1/webhooks", {"url": receiver.url, "kinds": ["node.owner"]}).json()
+        receiver.answers.clear()
+        owned(hooked, "a", "b", "c")
+        receiver.answers.set()
+        path = f"/v1/webhooks/{hook['id']}/deliveries"
+        hooked.wait_for(lambda: [row["state"] for row in hooked.get(path)["deliveries"]] == ["delivered"] * 3)
+        first = min(numbers(receiver))
+        assert numbers(receiver) == [first, first + 1, first + 2, first]
+
+
+def test_a_receiver_that_takes_its_time_keeps_no_other_waiting(hooked: Site) -> None:
+    with receiving() as slow, receiving() as quick:
+        slow.answers.clear()
+        for receiver in (slow, quick):
+            hooked.ask("POST", "/v1/webhooks", {"url": receiver.url, "kinds": ["node.owner"]})
+        owned(hooked, "a")
+        hooked.wait_for(lambda: len(slow.got) == len(quick.got) == 1)
+        owned(hooked, "b", "c")
+        hooked.wait_for(lambda: len(quick.got) == 3)
+        assert len(slow.got) == 1
+        slow.answers.set()
+        hooked.wait_for(lambda: len(slow.got) == 3)
+
+
+def test_a_receiver_that_says_something_now_and_then_is_waited_for_no_longer_than_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hooks, "ATTEMPT_S", 0.5)
+    is_over = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not is_over.wait(0.05):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,))
+        thread.start()
+        try:
+            with pytest.raises(TimeoutError, match=r"longer than 0\.5 s"):
+                hooks.post(
+                    f"http://127.0.0.1:{server.getsockname()[1]}/", "s", b"{}", number=1, kind="k", allowed=LOOPBACK
+                )
+        finally:
+            is_over.set()
+            thread.join()
 
 
 def test_a_webhook_that_is_asked_for_twice_with_one_key_is_one_and_its_secret_is_not_lost(site: Site) -> None:

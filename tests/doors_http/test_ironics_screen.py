@@ -17,7 +17,7 @@ from bloomery.lab import service, wait
 from doors_http.browser import Window, chromium, needs_chromium
 from doors_http.http_site import TIMEOUT_S, Caller, running
 from doors_http.test_consoles import on_screen
-from doors_http.vnc_screen import COLOUR, VERSION, VncScreen, bare_screen
+from doors_http.vnc_screen import VERSION, VncScreen, bare_screen
 from lab.ironic_api import IronicApi
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900), pytest.mark.filterwarnings("ignore:Support for InfluxDB")]
@@ -130,12 +130,6 @@ def test_a_screen_behind_ironics_own_proxy_is_seen_in_the_page_and_keys_reach_it
     uuid = caller.get("/v1/instances/web-1")["uuid"]
     window = Window(browser, caller.url)
     window.go(f"instances/{uuid}/console")
-    window.press("Start the console")
-    window.badge("open")
-    seen = "() => [...document.querySelector('.picture canvas').getContext('2d').getImageData(9, 9, 1, 1).data]"
-    window.page.wait_for_function(f"() => ({seen})().join() === '{','.join(map(str, COLOUR))},255'")
-    window.page.keyboard.press("a")
-    assert screen.pressed.wait(TIMEOUT_S)
-    assert screen.keys == [ord("a")]
+    window.uses_screen(screen)
     expect(window.page.locator("body")).not_to_contain_text("token")
     window.close()

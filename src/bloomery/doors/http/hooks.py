@@ -15,8 +15,8 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from itertools import groupby
 from urllib.parse import urlsplit
 
 import msgspec
@@ -34,7 +34,12 @@ log = logger(__name__)
 LOOK_EVERY_S = 1.0
 LEASE_S = 60.0
 TIMEOUT_S = 10.0
+"""Between two signs of life of a receiver."""
+ATTEMPT_S = 20.0
+"""What one attempt may take, whatever signs of life there are."""
 AT_ONCE = 200
+SLICE_S = 10.0
+"""So long one receiver is seen to before others that wait have their turn."""
 HOOKS_AT_ONCE = 8
 ATTEMPTS = 15
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 3600.0
@@ -151,17 +156,36 @@ def post(url: str, secret: str, body: bytes, *, number: int, kind: str, allowed:
         "Bloomery-Event": kind,
         "Bloomery-Signature": signature(secret, at, body),
     }
+    is_over = threading.Event()
+
+    def end() -> None:
+        is_over.set()
+        if connection.sock is not None:
+            with suppress(OSError):
+                # Not the encrypted socket's own, which is not to be used by two threads.
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+    timer = threading.Timer(ATTEMPT_S, end)
+    timer.daemon = True
+    timer.start()
     try:
         connection.request("POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, headers)
         answer = connection.getresponse()
         answer.read(REPLY_BYTES)
-        return answer.status
+        if is_over.is_set():
+            raise TimeoutError  # to the reader it looks as if the receiver had said all
+    except (OSError, http.client.HTTPException, ValueError):
+        if is_over.is_set():
+            raise TimeoutError(f"the receiver took longer than {ATTEMPT_S:g} s") from None
+        raise
     finally:
+        timer.cancel()
         connection.close()
+    return answer.status
 
 
 class Sender:
-    """One thread that sees to due deliveries, in one replica at a time.
+    """Those who see to due deliveries, in one replica at a time: one thread to each receiver, so that none waits for another.
 
     Args:
         store: the log.
@@ -177,6 +201,9 @@ class Sender:
         self.allowed = allowed
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._busy: set[str] = set()
+        self._leads_until = 0.0
         self._thread = threading.Thread(target=self._send, name="bloomery-hooks", daemon=True)
 
     def start(self) -> None:
@@ -188,7 +215,7 @@ class Sender:
         self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
-            self._thread.join(2 * TIMEOUT_S)
+            self._thread.join(2 * ATTEMPT_S)
 
     def wake(self) -> None:
         """Something may be due."""
@@ -196,41 +223,64 @@ class Sender:
 
     def _send(self) -> None:
         with ThreadPoolExecutor(max_workers=HOOKS_AT_ONCE, thread_name_prefix="bloomery-hook") as pool:
-            leads_until = 0.0
             while not self._stopping.is_set():
                 self._wake.wait(LOOK_EVERY_S)
                 self._wake.clear()
                 try:
-                    if time.monotonic() > leads_until:
-                        if not self.store.lead("webhooks", self.holder, LEASE_S):
-                            continue
-                        leads_until = time.monotonic() + LEASE_S / 3
-                    due = sorted(self.store.due_deliveries(limit=AT_ONCE), key=lambda row: row["webhook_id"])
-                    of_hooks = [list(rows) for _, rows in groupby(due, key=lambda row: row["webhook_id"])]
-                    list(pool.map(self._send_in_order, of_hooks))
+                    if not self._leads():
+                        continue
+                    for hook in self.store.due_webhooks():
+                        with self._lock:
+                            is_new = hook["id"] not in self._busy
+                            self._busy.add(hook["id"])
+                        if is_new:
+                            pool.submit(self._see_to, hook)
                 except StoreUnavailable as problem:
                     log.warning("webhooks wait: %s", problem)
                     self._stopping.wait(LOOK_EVERY_S)
 
-    def _send_in_order(self, rows: Sequence[Row]) -> None:
-        """Each is delivered, or its next attempt set; after one that is not taken, the others wait like it."""
-        for index, row in enumerate(sorted(rows, key=lambda row: int(row["number"]))):
-            if self._stopping.is_set():
+    def _leads(self) -> bool:
+        """Whether this replica sends; asked anew in good time before another might."""
+        now = time.monotonic()
+        if now > self._leads_until - LEASE_S * 2 / 3:
+            if not self.store.lead("webhooks", self.holder, LEASE_S):
+                return False
+            self._leads_until = now + LEASE_S
+        return True
+
+    def _see_to(self, hook: Row) -> None:
+        """What was due for the webhook was sent, for a while; no other thread does the same."""
+        try:
+            self._send_in_order(hook)
+        except StoreUnavailable as problem:
+            log.warning("webhook %s waits: %s", hook["id"], problem)
+        except Exception:
+            # The last frame of a door's thread: the next look begins anew.
+            log.exception("webhook %s met a bug", hook["id"])
+        finally:
+            with self._lock:
+                self._busy.discard(hook["id"])
+            if not self._stopping.is_set():
+                self._wake.set()
+
+    def _send_in_order(self, hook: Row) -> None:
+        """Each is delivered, or its next attempt set; after one that the receiver had no time for, the others wait like it."""
+        began_at = time.monotonic()
+        for row in self.store.due_deliveries(hook["id"], limit=AT_ONCE):
+            now = time.monotonic()
+            if self._stopping.is_set() or now - began_at > SLICE_S or now > self._leads_until - ATTEMPT_S:
                 return
-            pause_s = self._attempt(row)
-            if pause_s is not None:
-                for later in sorted(rows, key=lambda row: int(row["number"]))[index + 1 :]:
-                    self.store.set_delivery(later["number"], {}, due_in_s=pause_s)
+            if not self._attempt(hook, row):
                 return
 
-    def _attempt(self, row: Row) -> float | None:
-        """The delivery was tried; says how long to leave the receiver alone, if he did not take it."""
+    def _attempt(self, hook: Row, row: Row) -> bool:
+        """The delivery was tried; says whether the receiver has time for others."""
         event = row["event"]
         body = msgspec.json.encode(event_row(event, NOBODY))
         status, reason, result = None, None, "delivered"
         try:
             status = post(
-                row["url"], row["secret"], body, number=row["number"], kind=event["kind"], allowed=self.allowed
+                hook["url"], hook["secret"], body, number=row["number"], kind=event["kind"], allowed=self.allowed
             )
             if not 200 <= status < 300:
                 result, reason = "refused", f"the receiver answered {status}"
@@ -241,11 +291,11 @@ class Sender:
         said = {"attempts": attempts, "status": status, "reason": reason}
         if reason is None:
             self.store.set_delivery(row["number"], {**said, "state": "delivered"})
-            return None
-        pause_s = float(min(FIRST_PAUSE_S * 2 ** (attempts - 1), LONGEST_PAUSE_S))
+            return True
         log.info("webhook %s did not take event %s: %s", row["webhook_id"], row["event_number"], reason)
         if attempts >= ATTEMPTS:
             self.store.set_delivery(row["number"], {**said, "state": "failed"})
         else:
+            pause_s = float(min(FIRST_PAUSE_S * 2 ** (attempts - 1), LONGEST_PAUSE_S))
             self.store.set_delivery(row["number"], said, due_in_s=pause_s)
-        return pause_s
+        return status is not None and status != 429 and status < 500

@@ -33,8 +33,10 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    exists,
     func,
     insert,
+    not_,
     or_,
     select,
     text,
@@ -731,14 +733,30 @@ class Store:
             connection.execute(update(deliveries).where(where).values(again))
             return _row(connection.execute(select(deliveries).where(where)))
 
-    def due_deliveries(self, *, limit: int) -> list[Row]:
-        """Deliveries whose time has come, each with its webhook's `url` and `secret`; the oldest first."""
+    def due_webhooks(self) -> list[Row]:
+        """The webhooks that something may be sent to now.
+
+        While one cannot be reached, or has no time (429, 5xx), nothing else is sent to it before it is tried again.
+        """
+        mine = and_(deliveries.c.webhook_id == webhooks.c.id, deliveries.c.state == "due")
+        has_no_time = or_(deliveries.c.status.is_(None), deliveries.c.status == 429, deliveries.c.status >= 500)
+        with self.reading() as connection:
+            now = self.now(connection)
+            is_due = exists().where(mine, deliveries.c.due_at <= now)
+            is_left_alone = exists().where(mine, deliveries.c.due_at > now, deliveries.c.attempts > 0, has_no_time)
+            return _rows(connection.execute(select(webhooks).where(is_due, not_(is_left_alone))))
+
+    def due_deliveries(self, webhook_id: str, *, limit: int) -> list[Row]:
+        """The webhook's deliveries whose time has come, in the order of their events."""
         with self.reading() as connection:
             wanted = (
-                select(deliveries, webhooks.c.url, webhooks.c.secret)
-                .join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
-                .where(deliveries.c.state == "due", deliveries.c.due_at <= self.now(connection))
-                .order_by(deliveries.c.due_at, deliveries.c.number)
+                select(deliveries)
+                .where(
+                    deliveries.c.webhook_id == webhook_id,
+                    deliveries.c.state == "due",
+                    deliveries.c.due_at <= self.now(connection),
+                )
+                .order_by(deliveries.c.number)
                 .limit(limit)
             )
             return _rows(connection.execute(wanted))

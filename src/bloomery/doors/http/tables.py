@@ -171,6 +171,7 @@ deliveries = _numbered(
     Column("reason", Text),
     Index("deliveries_due", "state", "due_at"),
     Index("deliveries_of_webhook", "webhook_id", "number"),
+    Index("deliveries_due_of_webhook", "webhook_id", "state", "due_at"),
 )
 
 leases = Table(
@@ -205,7 +206,12 @@ def _keep_notes(connection: Connection) -> None:
     metadata.create_all(connection, tables=[notes])
 
 
-MIGRATIONS: Sequence[Migration] = (_keep_views, _keep_reads, _keep_notes)
+def _find_due_of_webhook(connection: Connection) -> None:
+    (index,) = (one for one in deliveries.indexes if one.name == "deliveries_due_of_webhook")
+    index.create(connection)
+
+
+MIGRATIONS: Sequence[Migration] = (_keep_views, _keep_reads, _keep_notes, _find_due_of_webhook)
 """What makes tables of version 1 those of version 2, and so on. New logs get today's tables at once."""
 
 

@@ -47,13 +47,23 @@ export function section(title, ...children) {
   return h("section", { class: "card" }, h("h2", {}, title), ...children);
 }
 
-/** A table that may be scrolled sideways where there is no room. */
+const WIDE = 4;
+
+/**
+ * A table; one of many columns is a list of names and values where there is no room for them side by side.
+ *
+ * It says by its roles that it is a table, because it does not look like one everywhere, and browsers go by that.
+ */
 export function table(names, rows) {
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": names.join(", ") },
-    h("table", {},
-      h("thead", {}, h("tr", {}, names.map((name) => (name ? h("th", { scope: "col" }, name) : h("td"))))),
-      h("tbody", {}, rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell)))))));
+  const isWide = names.length >= WIDE;
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": names.filter(Boolean).join(", ") },
+    h("table", { role: "table", class: isWide ? "wide" : null },
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, names.map((name) => (name ? h("th", { scope: "col", role: "columnheader" }, name) : h("td", { role: "cell" }))))),
+      h("tbody", { role: "rowgroup" }, rows.map((row) => h("tr", { role: "row" }, row.map((cell, at) =>
+        h("td", { role: "cell", "data-name": names[at], class: isNothing(cell) ? "nothing" : null }, cell)))))));
 }
+
+const isNothing = (cell) => cell === "" || cell === null || cell === undefined;
 
 /** What stands where there is nothing. */
 export const empty = (text) => h("p", { class: "empty" }, text);
