@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import logging
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -608,12 +609,27 @@ def test_d49_operators_find_node_and_step_where_users_read_the_reason_only(world
     assert "node-0" in fault.details
 
 
+def test_a_fault_has_ironics_reason_the_step_and_the_id_of_the_request(world: NovaWorld) -> None:
+    world.ironic.fail_next(world.node, "deploy", "the disk is gone")
+    with pytest.raises(exception.InstanceDeployFailure, match="the disk is gone") as raised:
+        world.spawn(world.instance(), world.network_info())
+    assert "at step 'wait for active'" in str(raised.value)
+    assert re.search(r"\[req-[0-9a-f-]+\]", str(raised.value))
+    world.ironic.wait_for(world.node, "available")
+    instance, _ = world.running()
+    world.ironic.fail_next(world.node, "power", "the BMC is asleep")
+    with pytest.raises(exception.InstancePowerOffFailure, match=r"the BMC is asleep.*\[req-[0-9a-f-]+\]"):
+        world.driver.power_off(instance)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"maintenance": True, "maintenance_reason": "new disks"}, "new disks"),
         ({"retired": True, "retired_reason": "too old"}, "too old"),
         ({"fault": "power failure"}, "power failure"),
+        ({"health": "CRITICAL"}, "critical health"),
+        ({"protected": True}, "it is protected"),
         ({"power_state": None}, "power state"),
     ],
 )

@@ -237,7 +237,13 @@ def test_d10_a_soft_reboot_that_fails_becomes_a_hard_one(world: NovaWorld) -> No
     assert world.ironic.bmc(world.node).power_changes[-1] == "rebooting"
 
 
-@pytest.mark.parametrize("state", ["deploying", "wait call-back", "deploy failed", "rescue", "error"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        *("active", "deploying", "wait call-back", "deploy failed", "rescue", "rescue failed", "unrescue failed"),
+        *("service failed", "error"),
+    ],
+)
 def test_d11_a_server_is_deleted_whatever_its_node_is_at(world: NovaWorld, state: str) -> None:
     instance, network_info = world.running()
     if state == "deploying":
@@ -313,6 +319,42 @@ def test_d14_a_deploy_that_never_ends_is_given_up_and_undone(world: NovaWorld) -
     with pytest.raises(exception.InstanceDeployFailure, match="1 s"):
         world.driver.spawn(world.context, instance, world.image(), [], None, {}, network_info=network_info)
     world.ironic.wait_for(world.node, "available")
+
+
+WAITS: dict[str, tuple[str, str, type[Exception], Callable[[NovaWorld, Any, Any], Any]]] = {
+    "rebuild": (
+        *("deploy_timeout", "wait call-back", exception.InstanceDeployFailure),
+        lambda world, one, vifs: rebuild(world, one, vifs),
+    ),
+    "rescue": (
+        *("rescue_timeout", "rescue wait", exception.InstanceRescueFailure),
+        lambda world, one, vifs: world.driver.rescue(world.context, one, vifs, None, "open sesame", None, None),
+    ),
+    "destroy": (
+        *("tear_down_timeout", "deleting", exception.InstanceTerminationFailure),
+        lambda world, one, vifs: world.driver.destroy(world.context, one, vifs),
+    ),
+    "power off": (
+        *("power_timeout", "", exception.InstancePowerOffFailure),
+        lambda world, one, _vifs: world.driver.power_off(one),
+    ),
+}
+"""The option that bounds each, the state that does not end, what Nova gets, and the call."""
+
+
+@pytest.mark.parametrize("what", WAITS)
+def test_d14_what_never_ends_is_given_up_when_the_time_is_over_that_nova_conf_gives_it(
+    world: NovaWorld, what: str
+) -> None:
+    option, state, problem, call = WAITS[what]
+    instance, network_info = world.running()
+    CONF.set_override(option, 2, group="bloomery")
+    if state:
+        world.ironic.stick(world.node, state)
+    else:
+        world.ironic.timings = replace(world.ironic.timings, power_s=3600.0)
+    with pytest.raises(problem, match="2 s"):
+        call(world, instance, network_info)
 
 
 def test_d15_an_ironic_that_never_answers_is_given_up(world: NovaWorld, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -805,6 +847,28 @@ def test_d42_whatever_is_wrong_with_a_console_it_is_unavailable(world: NovaWorld
         world.driver.get_vnc_console(world.context, instance)
 
 
+@pytest.mark.parametrize(
+    ("kind", "interface"), [("serial", "ipmitool-socat"), ("vnc", "redfish-graphical")], ids=["serial", "vnc"]
+)
+def test_d42_a_console_that_does_not_start_is_waited_for_as_long_as_nova_conf_says(
+    world: NovaWorld, kind: str, interface: str
+) -> None:
+    instance, _ = world.running()
+    world.ironic.set(world.node, console_interface=interface)
+    world.ironic.timings = replace(world.ironic.timings, console_s=3600.0)
+    option = f"{kind}_console_state_timeout"
+    if option not in CONF.ironic:
+        pytest.skip("this Nova has no such option")
+    CONF.set_override(option, 2, group="ironic")
+    ask = {"serial": world.driver.get_serial_console, "vnc": world.driver.get_vnc_console}[kind]
+    try:
+        with pytest.raises(exception.ConsoleTypeUnavailable) as raised:
+            ask(world.context, instance)
+        assert "2 s" in str(raised.value.__cause__)
+    finally:
+        CONF.clear_override(option, group="ironic")
+
+
 def test_d44_a_rescue_that_fails_is_told_at_once(world: NovaWorld) -> None:
     instance, network_info = world.running()
     world.ironic.fail_next(world.node, "rescue", "no rescue ramdisk")
@@ -823,6 +887,18 @@ def test_d45_a_node_without_a_resource_class_is_named_once_and_not_scheduled_to(
     assert world.provider().data(world.node).inventory == {}
     world.provider()
     assert len([record for record in caplog.records if "no resource class" in record.getMessage()]) == 1
+
+
+def test_d45_a_node_that_loses_its_resource_class_keeps_its_inventory_and_all_of_it_is_reserved(
+    world: NovaWorld,
+) -> None:
+    tree = world.provider()
+    before = tree.data(world.node).inventory["CUSTOM_BAREMETAL"]
+    assert (before["total"], before["reserved"]) == (1, 0)
+    world.ironic.set(world.node, resource_class=None)
+    world.driver.nodes.doubt(world.node)
+    world.driver.update_provider_tree(tree, world.node)
+    assert tree.data(world.node).inventory == {"CUSTOM_BAREMETAL": {**before, "reserved": 1}}
 
 
 def test_d45_traits_of_others_stay_and_ours_come_and_go(world: NovaWorld) -> None:

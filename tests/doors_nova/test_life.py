@@ -33,7 +33,40 @@ def test_what_ironic_knows_of_a_machine_can_be_asked_for(world: NovaWorld) -> No
     assert isinstance(told, objects.Diagnostics)
     assert (told.driver, told.state) == ("ironic", "running")
     assert world.driver.get_diagnostics(instance)["power_state"] == "power on"
-    assert b"provision state: active" in world.driver.get_console_output(world.context, instance)
+    told_of_the_console = world.driver.get_console_output(world.context, instance)
+    assert told_of_the_console.startswith(b"Ironic keeps no log of this machine's console.")
+    assert b"provision state: active" in told_of_the_console
+
+
+def test_diagnostics_are_the_hardware_as_inspection_found_it_with_health_and_power(world: NovaWorld) -> None:
+    instance, _ = world.running()
+    world.ironic._world.inventories[world.node] = {
+        "inventory": {
+            "cpu": {"count": 3, "architecture": "x86_64"},
+            "memory": {"physical_mb": 65536},
+            "interfaces": [{"mac_address": "52:54:00:00:00:01"}, {"mac_address": "52:54:00:00:00:02"}],
+            "disks": [{"name": "/dev/sda", "size": 480103981056, "model": "SSD", "serial": "hidden"}],
+        },
+        "plugin_data": {},
+    }
+    world.ironic.set(world.node, health="WARNING", boot_mode="uefi", secure_boot=True)
+    plain = world.driver.get_diagnostics(instance)
+    assert plain == {
+        "power_state": "power on",
+        "provision_state": "active",
+        "maintenance": False,
+        "health": "WARNING",
+        "boot_mode": "uefi",
+        "secure_boot": True,
+        "cpus": 3,
+        "memory_mb": 65536,
+        "nics": ["52:54:00:00:00:01", "52:54:00:00:00:02"],
+        "disks": [{"name": "/dev/sda", "size": 480103981056, "model": "SSD"}],
+    }
+    told = world.driver.get_instance_diagnostics(instance)
+    assert (told.num_cpus, told.num_nics, told.num_disks, told.memory_details.maximum) == (3, 2, 1, 65536)
+    assert [nic.mac_address for nic in told.nic_details] == plain["nics"]
+    assert (told.state, told.hypervisor, told.config_drive) == ("running", "redfish", bool(instance.config_drive))
 
 
 def test_a_volume_comes_to_a_stopped_server_and_goes_again(world: NovaWorld) -> None:
@@ -45,6 +78,16 @@ def test_a_volume_comes_to_a_stopped_server_and_goes_again(world: NovaWorld) -> 
     world.driver.attach_volume(world.context, info, instance, "/dev/sdb")
     assert [target["volume_id"] for target in world.ironic.volume_targets(world.node)] == ["volume-1"]
     world.driver.detach_volume(world.context, info, instance, "/dev/sdb")
+    assert world.ironic.volume_targets(world.node) == []
+
+
+def test_a_volume_is_refused_where_the_storage_interface_takes_none(world: NovaWorld) -> None:
+    instance, _ = world.running()
+    world.driver.power_off(instance)
+    world.ironic.set(world.node, storage_interface="noop")
+    info = {"driver_volume_type": "iscsi", "data": {"target_iqn": "iqn.x"}, "serial": "volume-1"}
+    with pytest.raises(exception.VolumeAttachFailed, match="storage"):
+        world.driver.attach_volume(world.context, info, instance, "/dev/sdb")
     assert world.ironic.volume_targets(world.node) == []
 
 

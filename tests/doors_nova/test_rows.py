@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import random
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,16 +13,15 @@ from typing import Any
 import nova.conf
 import pytest
 import requests
-from nova import objects
+from nova import exception, objects
 from nova.compute import task_states
 from nova.virt import driver as virt_driver
 from nova.virt.ironic import driver as upstream
 
 from bloomery.doors.nova.driver import IronicDriver
-from bloomery.doors.nova.nodes import PARTITIONS
 from bloomery.doors.nova.request import network_data
 from bloomery.ironic import Port
-from doors_nova.nova_world import HOST, NovaWorld
+from doors_nova.nova_world import HOST, NovaWorld, a_nova_world
 
 CONF = nova.conf.CONF
 HERE = Path(__file__).resolve().parent
@@ -77,10 +77,6 @@ def test_the_page_has_every_option_of_ours_and_of_novas_driver_for_ironic() -> N
 # What no other test holds
 
 
-def test_the_ring_is_divided_as_novas_own_driver_does() -> None:
-    assert PARTITIONS == upstream._HASH_RING_PARTITIONS
-
-
 @pytest.mark.parametrize(
     "properties",
     [
@@ -107,6 +103,41 @@ def test_an_uptime_is_not_known_and_nova_compute_is_not_asked_for_it(world: Nova
     assert stored.stats["uptime"] is None
     # Before API 2.88 it asks all the same.
     world.driver.get_host_uptime()
+
+
+def test_a_node_or_a_server_is_there_or_it_is_not(world: NovaWorld) -> None:
+    instance, _ = world.running()
+    elsewhere = world.instance()
+    assert [world.driver.instance_exists(one) for one in (instance, elsewhere)] == [True, False]
+    later = world.ironic.add_node(name="later")
+    for node in (world.node, later):
+        assert world.driver.node_is_available(node)
+        assert not world.driver.is_node_deleted(node)
+    assert not world.driver.node_is_available("8f1c0b1e-8a9c-4f2e-8c6a-2d8f8b1d9c11")
+
+
+@pytest.mark.parametrize(("version", "is_enough"), [("1.80", False), ("1.81", True)])
+def test_an_ironic_that_is_too_old_is_not_ready(version: str, is_enough: bool) -> None:
+    with a_nova_world(max_version=version) as world:
+        if is_enough:
+            assert world.driver.get_available_nodes() == [world.node]
+        else:
+            with pytest.raises(exception.VirtDriverNotReady) as raised:
+                world.driver.get_available_nodes()
+            assert "Bloomery needs 1.81 or newer" in str(raised.value.__cause__)
+
+
+def test_a_config_drive_that_is_larger_than_ironic_takes_ends_the_build_and_nothing_is_deployed(
+    world: NovaWorld,
+) -> None:
+    instance = world.instance()
+    instance.config_drive = "True"
+    world.driver.prepare_for_spawn(instance)
+    world.driver.prepare_networks_before_block_device_mapping(instance, [])
+    big = [("/etc/big", random.Random(1).randbytes(50 * 2**20))]
+    with pytest.raises(exception.BuildAbortException, match="MiB"):
+        world.driver.spawn(world.context, instance, world.image(), big, None, {}, network_info=[])
+    assert not [request for request in world.ironic.requests if request.path.endswith("/states/provision")]
 
 
 def test_the_names_of_servers_cost_one_query(world: NovaWorld, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,8 +229,6 @@ def test_the_volume_connector_is_that_of_novas_own_driver(world: NovaWorld) -> N
 
 def test_d18_each_thing_of_a_failed_build_is_tried_to_be_removed(world: NovaWorld) -> None:
     """What is stuck fails the clean-up, and everything else is gone; asked again, that goes, too."""
-    from nova import exception
-
     from bloomery.testing import Fault, FaultKind, RecordedRequest
 
     instance, network_info = world.instance(), world.network_info(2)

@@ -44,6 +44,7 @@ def test_servers_of_either_driver_live_on_under_the_other(nova: NovaSite) -> Non
     unrescue(nova, ours)
     stop_and_start(nova, ours)
     rebuild(nova, ours, "whole-disk-2")
+    rescue(nova, ours)
     rescue(nova, theirs)
     nova.delete(ours)
 

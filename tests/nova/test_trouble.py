@@ -176,8 +176,21 @@ def test_an_operator_is_shown_every_node_and_nova_compute_has_nothing_to_complai
         assert "Traceback" not in file.read()
 
 
+def test_a_power_change_behind_novas_back_is_told_to_a_nova_that_never_compares(nova: NovaSite, server: str) -> None:
+    # `sync_power_state_interval` is off for all but tests/nova/test_power.py.
+    node = nova.node(server)
+    nova.ironic.power(node, "power off", until="power off")
+    nova.wait_for(server, "SHUTOFF")
+    nova.agree(server)
+    nova.act(server, "os-start")
+    nova.wait_for(server, "ACTIVE")
+    nova.agree(server)
+
+
 def test_diagnostics_and_the_console_log_are_answered(nova: NovaSite, server: str) -> None:
     diagnostics = nova.call("GET", f"servers/{server}/diagnostics", user="admin")
     assert (diagnostics["driver"], diagnostics["state"]) == ("ironic", "running")
-    nova.act(server, "os-getConsoleOutput", {})
+    told = nova.act(server, "os-getConsoleOutput", {})["output"]
+    assert told.startswith("Ironic keeps no log of this machine's console.")
+    assert "provision state: active" in told
     nova.agree(server)

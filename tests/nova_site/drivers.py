@@ -30,6 +30,7 @@ UPSTREAM_FAILS: Mapping[str, str] = {
     "test_a_volume_comes_and_goes_while_the_server_is_stopped": "Nova takes the request, and the volume never comes to the node",
     "test_the_progress_of_a_server_moves_while_it_builds": "the progress is 0 until the server is ACTIVE",
     "test_diagnostics_and_the_console_log_are_answered": _ABSENT,
+    "test_a_power_change_behind_novas_back_is_told_to_a_nova_that_never_compares": _ABSENT,
     "test_an_operator_is_shown_every_node_and_nova_compute_has_nothing_to_complain_of": "the uptime is refused",
     "test_a_rebuild_that_fails_says_why_and_more_of_it_to_the_operator_and_can_be_repeated": _ABSENT,
     "test_a_node_that_somebody_else_was_faster_to_claim_is_left_and_another_one_taken": "D17: the build is given up",

@@ -91,7 +91,7 @@ def test_lists_that_ironic_cuts_into_pages_are_read_to_their_end() -> None:
         assert sorted(str(allocation.name) for allocation in ironic.allocations()) == [f"a{n}" for n in range(5)]
 
 
-Deed = Callable[[World], None]
+Deed = Callable[[World], object]
 Prepared = Callable[[World], tuple[Deed, Deed]]
 """Makes the world ready; returns what does the deed, and what looks that it is done."""
 

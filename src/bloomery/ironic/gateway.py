@@ -548,7 +548,7 @@ class Ironic:
         deploy_steps: Sequence[Mapping[str, object]] | None = None,
         rescue_password: Secret[str] | None = None,
         check: Callable[[Node], None] | None = None,
-    ) -> None:
+    ) -> str | None:
         """Ironic has taken up the request to bring the node to the target.
 
         Args:
@@ -559,6 +559,9 @@ class Ironic:
             rescue_password: for `rescue`.
             check: is shown the node as it is right before the request is sent, which may be long after it was last seen;
                 raises if it must not be sent. None sends it without another look, unless it had to wait for its turn.
+
+        Returns:
+            The request's id in Ironic's log; None where its reply was lost.
 
         Raises:
             NodeTakenAway: the node carries another instance.
@@ -574,6 +577,12 @@ class Ironic:
             body["rescue_password"] = rescue_password
         doing = f"asking Ironic to bring node {node.label} to {target!r}"
         before = node
+        asked_as: str | None = None
+
+        def taken_up(reply: Reply) -> bool:
+            nonlocal asked_as
+            asked_as = reply.request_id
+            return True
 
         def look() -> None:
             nonlocal before
@@ -603,13 +612,16 @@ class Ironic:
             f"/nodes/{_part(node.uuid)}/states/provision",
             doing=doing,
             read_back=read_back,
-            result=lambda _reply: True,
+            result=taken_up,
             body=body,
             takes_worker=True,
             at_turn=look if check is not None else None,
         )
+        return asked_as
 
-    def set_power(self, node_uuid: str, target: Power, *, timeout_s: float | None = None, is_last: bool = True) -> None:
+    def set_power(
+        self, node_uuid: str, target: Power, *, timeout_s: float | None = None, is_last: bool = True
+    ) -> str | None:
         """Ironic has taken up the request to change the node's power.
 
         Args:
@@ -618,6 +630,9 @@ class Ironic:
             timeout_s: how long Ironic itself waits for the change.
             is_last: whether it does no harm if Ironic carries it out once more, later: no other change follows it.
 
+        Returns:
+            The request's id in Ironic's log; None where its reply was lost.
+
         Raises:
             NodeUnavailable: the node's state or its power interface does not allow it.
             ServiceUnavailable: what must not be done twice was not answered in time, and may be carried out or not.
@@ -625,6 +640,13 @@ class Ironic:
         before = self.node(node_uuid, whole=True)
         doing = f"asking Ironic for {target.value!r} of node {before.label}"
         body: dict[str, object] = {"target": target.value}
+        asked_as: str | None = None
+
+        def taken_up(reply: Reply) -> bool:
+            nonlocal asked_as
+            asked_as = reply.request_id
+            return True
+
         if timeout_s is not None:
             body["timeout"] = max(1, round(timeout_s))
         wanted = {Power.ON: Power.ON, Power.OFF: Power.OFF, Power.SOFT_OFF: Power.OFF}.get(target)
@@ -659,10 +681,11 @@ class Ironic:
             f"/nodes/{_part(node_uuid)}/states/power",
             doing=doing,
             read_back=read_back,
-            result=lambda _reply: True,
+            result=taken_up,
             body=body,
             takes_worker=True,
         )
+        return asked_as
 
     def inject_nmi(self, node_uuid: str) -> None:
         """The node's BMC was asked for a non-maskable interrupt. Sent again only when the first never arrived.

@@ -505,7 +505,7 @@ def request_deploy(run: DeployRun) -> None:
         _note_again(run, noted)
 
     steps = run.request.deploy_steps
-    run.ironic.provision(run.node, "active", config_drive=run.drive, deploy_steps=steps, check=check)
+    run.asked_as = run.ironic.provision(run.node, "active", config_drive=run.drive, deploy_steps=steps, check=check)
     run.has_deployed = True
 
 

@@ -104,7 +104,8 @@ def shut_down(run: PowerRun) -> None:
     run.was_asked = True
     whole = run.deadline
     try:
-        run.ironic.set_power(run.node.uuid, Power.SOFT_OFF, timeout_s=run.soft_s, is_last=run.target is Power.OFF)
+        is_last = run.target is Power.OFF
+        run.asked_as = run.ironic.set_power(run.node.uuid, Power.SOFT_OFF, timeout_s=run.soft_s, is_last=is_last)
         # Asking has all the time that there is: a node that is locked would not take the hard way either.
         run.deadline = whole.shorter(run.soft_s + SOFT_GRACE_S)
         _await(run, Power.OFF)
@@ -127,7 +128,7 @@ def bring_up(run: PowerRun) -> None:
         return
     await_quiet(run)
     if run.node.power_state == Power.OFF:
-        run.ironic.set_power(run.node.uuid, Power.ON)
+        run.asked_as = run.ironic.set_power(run.node.uuid, Power.ON)
         _await(run, Power.ON)
 
 
@@ -137,7 +138,7 @@ def change_power(run: PowerRun) -> None:
         return
     run.commit()
     await_quiet(run)
-    run.ironic.set_power(run.node.uuid, Power.ON if run.is_down else run.target)
+    run.asked_as = run.ironic.set_power(run.node.uuid, Power.ON if run.is_down else run.target)
     _await(run, Power.OFF if run.target is Power.OFF else Power.ON)
 
 
@@ -147,7 +148,7 @@ def switch_off(run: Run) -> None:
     Raises:
         PowerFailed: it is not.
     """
-    run.ironic.set_power(run.node.uuid, Power.OFF)
+    run.asked_as = run.ironic.set_power(run.node.uuid, Power.OFF)
     _await(run, Power.OFF)
 
 
@@ -161,6 +162,7 @@ def _await(run: Run, wanted: Power) -> None:
             f"{run.operation} of node {run.node.label} failed",
             reason=run.node.last_error or f"its power state is {run.node.power_state!r}",
             node_uuid=run.node.uuid,
+            request_id=run.asked_as,
         )
 
 

@@ -181,7 +181,8 @@ def validate_node(run: RebuildRun) -> None:
 
 def request_rebuild(run: RebuildRun) -> None:
     """Ironic rebuilds the node."""
-    run.ironic.provision(run.node, "rebuild", config_drive=run.drive, deploy_steps=run.request.deploy_steps)
+    steps = run.request.deploy_steps
+    run.asked_as = run.ironic.provision(run.node, "rebuild", config_drive=run.drive, deploy_steps=steps)
 
 
 def await_active(run: RebuildRun) -> None:

@@ -108,7 +108,7 @@ def check_rescuable(run: RescueRun) -> None:
 def request_rescue(run: RescueRun) -> None:
     """Ironic brings the node into rescue mode."""
     run.commit()
-    run.ironic.provision(run.node, "rescue", rescue_password=run.password)
+    run.asked_as = run.ironic.provision(run.node, "rescue", rescue_password=run.password)
 
 
 def await_rescue(run: RescueRun) -> None:
@@ -170,7 +170,7 @@ def check_unrescuable(run: UnrescueRun) -> None:
 def request_unrescue(run: UnrescueRun) -> None:
     """Ironic brings the node back to its own system."""
     run.commit()
-    run.ironic.provision(run.node, "unrescue")
+    run.asked_as = run.ironic.provision(run.node, "unrescue")
 
 
 def await_unrescue(run: UnrescueRun) -> None:

@@ -161,6 +161,7 @@ class Run:
         belongings: what belongs to the instance besides what our mark says.
         holds_vifs: whether a VIF could not be unplugged: then it has to stay, or the node would be poisoned for the next.
         has_deployed: whether Ironic has taken up a deploy of ours: then it is ours, even if the node says no more whose.
+        asked_as: the id in Ironic's log of the request that it was given last, for whoever looks for why it failed.
     """
 
     # How much of the whole operation its wait for Ironic takes, in a progress bar.
@@ -174,6 +175,7 @@ class Run:
         self.belongings = Belongings()
         self.holds_vifs = False
         self.has_deployed = False
+        self.asked_as: str | None = None
         self._node: Node | None = None
         self._whole = Deadline(
             options.timeout_s,
@@ -345,6 +347,7 @@ class Run:
                 f"{self.operation} failed on node {node.label}" + (f" at step {step[0]!r}" if step else ""),
                 reason=node.last_error or f"the node is in {node.provision_state!r} and Ironic gives no reason",
                 node_uuid=node.uuid,
+                request_id=self.asked_as,
             )
         if meaning is Meaning.TAKEN_AWAY:
             raise NodeTakenAway(

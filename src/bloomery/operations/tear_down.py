@@ -130,7 +130,7 @@ def tear_down_node(run: Run) -> None:
             target = "abort" if todo is TearDown.ABORT else "deleted"
             asked_from = run.node
             try:
-                run.ironic.provision(run.node, target)
+                run.asked_as = run.ironic.provision(run.node, target)
             except NodeUnavailable:
                 # It had moved on before Ironic got our request, or is in a state that takes none: look again.
                 refused = asked_from.state
