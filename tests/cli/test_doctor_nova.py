@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -285,6 +286,79 @@ def test_a_volume_target_that_nothing_says_is_ours_is_shown_and_left(cloud: Clou
     assert found == "node-0 is free, and has volume volume-0"
     cloud.ok("doctor", "--nova", str(conf), "--fix", "--yes")
     assert [target["volume_id"] for target in cloud.ironic.volume_targets("node-0")] == ["volume-0"]
+
+
+def claimed(cloud: Cloud, nova: Nova, **changes: object) -> tuple[Path, str]:
+    """node-0 is claimed for a server of this service, with a VIF, and not deployed; Nova knows another one only."""
+    vif = cloud.neutron.add_port(cloud.neutron.add_network("tenant"), name="plugged")
+    cloud.ironic.set("node-0", instance_uuid=OURS, instance_info={"nova_host_id": HOST, "display_name": "a"})
+    post(cloud, f"/v1/nodes/{uuid_of(cloud, 'node-0')}/vifs", {"id": vif})
+    cloud.ironic.set("node-0", **changes)
+    nova.servers = [THEIRS]
+    return write(cloud, more=f"[service_user]\nauth_type = none\nendpoint_override = {nova.url}"), vif
+
+
+def test_a_claim_for_a_server_that_nova_does_not_know_is_shown_and_taken_away_with_fix(
+    cloud: Cloud, nova: Nova
+) -> None:
+    conf, vif = claimed(cloud, nova)
+    before = cloud.everything()
+    (found,) = [words for check, verdict, words in checks(cloud, conf)[1] if (check, verdict) == ("claims", "warn")]
+    assert found == f"node-0 is claimed for server {OURS}, which Nova does not know, and not deployed"
+    assert cloud.everything() == before, "a check changes nothing"
+    result = cloud.run("doctor", "--nova", str(conf), "--fix", "--yes")
+    assert result.code == 0, result.err
+    assert f"node-0: claim for server {OURS}, VIF {vif}" in result.err
+    node = cloud.ironic.node("node-0")
+    assert (node["instance_uuid"], node["instance_info"], cloud.ironic.vifs("node-0")) == (None, {}, [])
+    assert [port["id"] for port in cloud.neutron.ports()] == [vif], "Neutron's ports are not ours to delete"
+    assert "claims" not in verdicts(cloud, conf)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"maintenance": True},
+        {"reservation": "conductor-1"},
+        {"provision_state": "active"},
+        {"provision_state": "wait call-back"},
+        {"instance_info": {"nova_host_id": "compute-2"}},
+        {"instance_info": {}},
+    ],
+    ids=str,
+)
+def test_a_claim_that_may_be_somebodys_stays(cloud: Cloud, nova: Nova, changes: dict[str, object]) -> None:
+    conf, _ = claimed(cloud, nova, **changes)
+    before = cloud.everything()
+    cloud.ok("doctor", "--nova", str(conf), "--fix", "--yes")
+    assert cloud.everything() == before
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["Nova knows it", "Nova cannot be asked"])
+def test_a_claim_stays_where_nova_knows_the_server_or_does_not_say(cloud: Cloud, nova: Nova, knows: bool) -> None:
+    conf, _ = claimed(cloud, nova)
+    nova.servers, nova.status = [OURS], 200 if knows else 403
+    before = cloud.everything()
+    assert "claims" not in verdicts(cloud, conf)
+    cloud.ok("doctor", "--nova", str(conf), "--fix", "--yes")
+    assert cloud.everything() == before
+
+
+def test_a_claim_on_which_somebody_is_at_work_by_the_time_that_it_is_to_go_stays(cloud: Cloud, nova: Nova) -> None:
+    conf, _ = claimed(cloud, nova)
+    asked = count(1)
+
+    def meanwhile(request: RecordedRequest) -> Fault | None:
+        # The first to read this node is the fix itself.
+        if request.path.endswith(f"/nodes/{uuid_of(cloud, 'node-0')}") and next(asked) == 1:
+            cloud.ironic.set("node-0", provision_state="wait call-back")
+        return None
+
+    cloud.ironic.on_request = meanwhile
+    result = cloud.run("doctor", "--nova", str(conf), "--fix", "--yes")
+    assert result.code == 1
+    assert "not only claimed any more" in result.err
+    assert cloud.ironic.node("node-0")["instance_uuid"] == OURS
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])

@@ -6,10 +6,12 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import typer
 from keystoneauth1 import exceptions as ksa_exceptions
 from keystoneauth1.adapter import Adapter
@@ -31,15 +33,15 @@ from bloomery.doors.cli.exit_codes import NOT_WELL
 from bloomery.doors.cli.nova_conf import NovaConf, adapter_of_environment
 from bloomery.doors.cli.output import Shape, fields_of, note, print_rows
 from bloomery.doors.cli.running import report
-from bloomery.errors import BloomeryError
+from bloomery.errors import BloomeryError, NodeUnavailable
 from bloomery.fleet import Wanted, why_not
 from bloomery.ironic import Feature, Ironic, Node
 from bloomery.ironic.models import FLEET_FIELDS
 from bloomery.library import QUICK_TIMEOUT_S, Bloomery
-from bloomery.operations import leftovers
+from bloomery.operations import leftovers, tear_down
 from bloomery.operations.instances import Manager, manager_of
 from bloomery.operations.leftovers import Leftovers
-from bloomery.operations.run import Options
+from bloomery.operations.run import Belongings, Options
 from bloomery.states import WHILE_DEPLOYING, WHILE_RESCUING, WHILE_TEARING_DOWN, WHILE_UNRESCUING, Meaning, Provision
 
 OURS, NOVAS = "bloomery.IronicDriver", "ironic.IronicDriver"
@@ -109,27 +111,69 @@ def examine(files: Sequence[Path], shape: Shape, *, show_nodes: bool, fix: bool,
     if not fix:
         print_checks(checks, shape)
         return
-    _fix(found.api, found.left, yes=yes)
+    _fix(found.api, found.left, found.claims, yes=yes)
 
 
-def _fix(api: Bloomery, left: Sequence[tuple[Node, Leftovers]], *, yes: bool) -> None:
-    for node, what in left:
-        note(f"{node.label}: {what.words}")
-    if not left:
+def _fix(
+    api: Bloomery, left: Sequence[tuple[Node, Leftovers]], claims: Sequence[tuple[Node, Belongings]], *, yes: bool
+) -> None:
+    removals = [
+        *((node, what.words, partial(_clear, api, node, what)) for node, what in left),
+        *((node, _words(node, brought), partial(_take_claim, api, node, brought)) for node, brought in claims),
+    ]
+    for node, words, _ in removals:
+        note(f"{node.label}: {words}")
+    if not removals:
         note("nothing is left on free nodes")
         return
     if not yes:
-        typer.confirm(f"Remove this from {many(len(left), 'free node')}?", abort=True, err=True)
+        kind = "node" if claims else "free node"
+        typer.confirm(f"Remove this from {many(len(removals), kind)}?", abort=True, err=True)
     is_well = True
-    for node, what in left:
+    for node, _, remove in removals:
         try:
-            leftovers.clear(api.services, node, what, Options(timeout_s=QUICK_TIMEOUT_S))
+            remove()
         except BloomeryError as problem:
             report(problem, label=node.label)
             is_well = False
     if not is_well:
         raise typer.Exit(NOT_WELL)
     note("removed")
+
+
+def _clear(api: Bloomery, node: Node, what: Leftovers) -> None:
+    leftovers.clear(api.services, node, what, Options(timeout_s=QUICK_TIMEOUT_S))
+
+
+def _words(node: Node, brought: Belongings) -> str:
+    """What is taken away with a claim."""
+    return ", ".join(
+        [f"claim for server {node.instance_uuid}", *(f"VIF {vif_id}" for vif_id in sorted(brought.vif_ids))]
+    )
+
+
+def _take_claim(api: Bloomery, node: Node, brought: Belongings) -> None:
+    """The node is not claimed for the server any more, and has nothing of it.
+
+    Raises:
+        NodeUnavailable: somebody is at the node by now.
+    """
+    now = api.services.ironic.within(api.services.asking(QUICK_TIMEOUT_S)).node(node.uuid)
+    if now.instance_uuid != node.instance_uuid or not _is_claimed_only(now):
+        raise NodeUnavailable(
+            f"node {now.label} is not only claimed any more",
+            reason=f"it is in {now.provision_state!r}, with instance {now.instance_uuid or 'none'}",
+            advice="Look again; what is on it may belong to somebody by now",
+            node_uuid=now.uuid,
+        )
+    how = Options(timeout_s=QUICK_TIMEOUT_S)
+    tear_down.destroy(api.services, now, str(now.instance_uuid), how, belongings=brought, is_fresh=True)
+
+
+def _is_claimed_only(node: Node) -> bool:
+    """Whether the node was never deployed for the instance that it carries, and nobody is at it."""
+    without = msgspec.structs.replace(node, instance_uuid=None)
+    return leftovers.is_unused(without) and leftovers.is_free(without)
 
 
 class Examination:
@@ -139,6 +183,7 @@ class Examination:
         api: Ironic; None where it cannot be had.
         nodes: all that these credentials see.
         left: what is left on free nodes of this service.
+        claims: nodes that are claimed for servers of this service which Nova does not know, and what came with the claims.
     """
 
     def __init__(self, conf: NovaConf) -> None:
@@ -146,6 +191,7 @@ class Examination:
         self.api: Bloomery | None = None
         self.nodes: list[Node] = []
         self.left: list[tuple[Node, Leftovers]] = []
+        self.claims: list[tuple[Node, Belongings]] = []
         self._in_scope: set[str] = set()
 
     def checks(self) -> Iterator[Check]:
@@ -176,7 +222,7 @@ class Examination:
             return
         yield from tried("conductors", lambda: conductors(ironic, self.nodes))
         yield from self._nodes()
-        yield from self._servers()
+        yield from self._servers(ironic)
         yield from self._leftovers(ironic)
 
     # Whose
@@ -281,8 +327,8 @@ class Examination:
 
     # Servers
 
-    def _servers(self) -> Iterator[Check]:
-        """Whether each instance that is to be taken over is a server of Nova's."""
+    def _servers(self, ironic: Ironic) -> Iterator[Check]:
+        """Whether each instance that is to be taken over is a server of Nova's. A request for each claim that is not."""
         carried = [node for node in self.nodes if node.instance_uuid and self._is_taken_over(node)]
         if not carried:
             return
@@ -296,8 +342,22 @@ class Examination:
                 advice="Give [service_user] an admin's role, or OS_* variables of an admin",
             )
             return
-        gone = [f"{node.label} ({node.instance_uuid})" for node in carried if node.instance_uuid not in living]
-        if not gone:
+        unknown = [node for node in carried if node.instance_uuid not in living]
+        gone = [f"{node.label} ({node.instance_uuid})" for node in unknown if not _is_claimed_only(node)]
+        for node in filter(_is_claimed_only, unknown):
+            try:
+                brought = Belongings(vif_ids=frozenset(ironic.vifs(node.uuid)))
+            except BloomeryError as problem:
+                yield Check(check="claims", verdict=Verdict.WARN, found=f"{node.label}: cannot tell: {problem}")
+                continue
+            self.claims.append((node, brought))
+            yield Check(
+                check="claims",
+                verdict=Verdict.WARN,
+                found=f"{node.label} is claimed for server {node.instance_uuid}, which Nova does not know, and not deployed",
+                advice="`--fix` takes the claim from it, with what was plugged and written for it, after asking",
+            )
+        if not unknown:
             yield Check(check="servers", verdict=Verdict.OK, found=f"Nova knows all {len(carried)}")
         yield from _matter(
             f"Nova does not know the servers on {listed(gone)}",
