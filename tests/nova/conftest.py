@@ -35,10 +35,16 @@ def nova_cloud(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
 
 @pytest.fixture(scope="session", params=CHOSEN)
 def driver(nova_cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The `compute_driver` of the nova-compute that runs."""
+    """The `compute_driver` of the nova-compute that runs. Each has a shared server of its own."""
     name: str = request.param
     nova_cloud.start_compute(name)
     yield name
+    site = NovaSite(nova_cloud, nova_cloud.folder)
+    try:
+        site.drop_shared_server()
+        site.clear()
+    finally:
+        site.close()
     if nova_cloud.computes:
         nova_cloud.stop_compute()
 

@@ -19,6 +19,9 @@ FIRST, TAG = "first", "storage-left"
 @pytest.fixture
 def named(nova: NovaSite) -> Iterator[dict[str, str]]:
     """Of each node the first NIC is named for the one tag, and the last for the other; returns the last's MAC addresses."""
+    # It has the node of the flavor `bm-gpu`.
+    nova.drop_shared_server()
+    nova.clear()
     rows = nova.ironic.call("GET", "ports?detail=true")["ports"]
     chosen = {row["node_uuid"]: row for row in rows}
     first = {row["node_uuid"]: row for row in reversed(rows)}
