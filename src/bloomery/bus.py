@@ -23,6 +23,8 @@ TOPIC, EXCHANGE = "ironic_versioned_notifications", "ironic"
 """Ironic's own defaults: `[DEFAULT]versioned_notifications_topics` and `control_exchange`."""
 ENDS = ("end", "success", "error")
 """Of what an event tells. `start` is left out: nobody waits for a beginning."""
+LOOK_EVERY_S = 2.0
+"""How often it is looked at whether the connection stands."""
 RETRY_S = 30.0
 """The pause before a bus that could not be listened to is tried again; one that is lost afterwards comes back by itself."""
 
@@ -149,17 +151,37 @@ class Bus:
                 continue
             log.info("listening to Ironic's notifications")
             self.is_listening.set()
-            self._ended.wait()
+            while not self._ended.wait(LOOK_EVERY_S):
+                self._stands(_is_connected(server))
             self.is_listening.clear()
             server.stop()
             server.wait()
         transport.cleanup()
+
+    def _stands(self, is_there: bool) -> None:
+        if is_there and not self.is_listening.is_set():
+            log.info("listening to Ironic's notifications again")
+            self.is_listening.set()
+        elif not is_there and self.is_listening.is_set():
+            log.warning("the message bus is away; it is listened to again when it is back")
+            self.is_listening.clear()
 
     def _told(self, event_type: object, payload: object) -> None:
         change = change_of(event_type, payload)
         if change is not None:
             for heard in self._listeners:
                 heard(*change)
+
+
+def _is_connected(server: Any) -> bool:
+    """Whether the listener's connection stands, as far as that can be told.
+
+    A driver of oslo.messaging makes one that was lost anew by itself, and tells nobody of either: kombu's own object knows.
+    """
+    found = server
+    for name in ("listener", "_poll_style_listener", "conn", "connection", "connection"):
+        found = getattr(found, name, None)
+    return bool(getattr(found, "connected", True))
 
 
 def change_of(event_type: object, payload: object) -> tuple[str, str | None] | None:

@@ -102,9 +102,9 @@ class Window:
 
     def is_pictured(self, name: str) -> None:
         """Pictures of it are left, in both themes and widths; it is fit for everybody, and nothing is wider than the window."""
-        self.is_fit_for_everybody()
         for width, height in WIDTHS.items():
             self.page.set_viewport_size({"width": width, "height": height})
+            self.is_fit_for_everybody()
             sideways = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert sideways <= 0, f"{name} is {sideways} pixels too wide at {width}"
             for theme in THEMES if PICTURES else ():

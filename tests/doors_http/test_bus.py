@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +17,7 @@ from bloomery.doors.http.server import server_for
 from bloomery.doors.http.settings import Settings
 from bloomery.errors import InvalidRequest
 from bloomery.testing import Timings
+from doors_http import rabbitmq
 from doors_http.http_site import DEPLOY, Site, cloud, connected, served
 from doors_http.test_away import gauges
 from doors_http.test_killed import at
@@ -27,12 +30,17 @@ BUS = "kombu+memory:////"
 
 
 class Notifier:
-    """Sends notifications as Ironic does, over kombu's transport within the process."""
+    """Sends notifications as Ironic does.
 
-    def __init__(self) -> None:
+    Args:
+        url: where to; without it, kombu's transport within the process.
+    """
+
+    def __init__(self, url: str = BUS) -> None:
+        self.url = url
         self.topic = f"ironic_versioned_notifications-{uuid4()}"
         oslo_messaging, cfg = messaging()
-        self._transport = oslo_messaging.get_notification_transport(cfg.ConfigOpts(), url=BUS)
+        self._transport = oslo_messaging.get_notification_transport(cfg.ConfigOpts(), url=url)
         self._transport._driver._default_exchange = "ironic"
         self._notifier = oslo_messaging.Notifier(
             self._transport, publisher_id="ironic-conductor.lab", driver="messagingv2", topics=[self.topic]
@@ -41,7 +49,7 @@ class Notifier:
     @property
     def address(self) -> BusAddress:
         """Where they are."""
-        return BusAddress.of(BUS, pool="bloomery-serve-test", topic=self.topic)
+        return BusAddress.of(self.url, pool="bloomery-serve-test", topic=self.topic)
 
     def tells(self, node: Any) -> None:
         """The node has changed."""
@@ -117,6 +125,30 @@ def test_without_its_bus_the_service_sees_everything_all_the_same_and_says_so(tm
         assert gauges(site.ask("GET", "/metrics").text)["bloomery_bus_listening"] == 0
         site.ironic.set("node-1", owner="somebody")
         site.wait_for(lambda: site.get("/v1/nodes/node-1")["owner"] == "somebody")
+
+
+@rabbitmq.NEEDED
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_a_bus_that_goes_away_is_said_to_be_away_and_heard_again_when_it_is_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "oslo.messaging")
+    with rabbitmq.running(tmp_path / "bus") as broker, ExitStack() as stack:
+        notifier = Notifier(broker.url)
+        stack.callback(notifier.close)
+        site = stack.enter_context(listening(tmp_path, notifier.address, refresh_s=NEVER_S))
+        site.timeout_s = rabbitmq.START_S
+        for owner in ("first", "second"):
+            site.wait_for(lambda: site.get("/v1")["bus"] is True)
+            site.ironic.set("node-1", owner=owner)
+            notifier.tells(site.ironic.node("node-1"))
+            site.wait_for(lambda owner=owner: site.get("/v1/nodes/node-1")["owner"] == owner)  # type: ignore[misc]
+            if owner == "first":
+                broker.kill()
+                site.wait_for(lambda: site.get("/v1")["bus"] is False)
+                assert gauges(site.ask("GET", "/metrics").text)["bloomery_bus_listening"] == 0
+                broker.start()
+    gc.collect()  # the client leaves sockets behind that the broker has closed
 
 
 def test_an_address_that_is_none_ends_the_start_without_its_password(tmp_path: Path) -> None:
