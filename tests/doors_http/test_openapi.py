@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from bloomery.doors.http.app import bare_app
+from bloomery.doors.http.schemas import DeployBody
 from doors_http.http_site import Site, cloud, served
 
 SHIPPED = Path(__file__).resolve().parents[2] / "docs" / "assets" / "openapi.json"
@@ -64,3 +66,11 @@ def test_nothing_that_can_be_asked_is_answered_by_a_bug_or_by_what_the_document_
     # Which values go together no schema can say, and in a query everything is text: these two would guess.
     guesses: list[Any] = [positive_data_acceptance, negative_data_rejection]
     case.call_and_validate(base_url=fuzzed.url, timeout=30, excluded_checks=guesses)
+
+
+def test_the_request_in_the_documentation_is_taken_as_it_stands() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text()
+    (body,) = re.findall(r"-d '(\{.*?\})'\n", page, re.DOTALL)
+    wanted = DeployBody.model_validate_json(body).to_core(instance_uuid=None, owner=None)
+    assert (wanted.name, wanted.wanted.resource_class) == ("web-1", "baremetal")
+    assert wanted.guest.ssh_keys
