@@ -172,6 +172,7 @@ ASKED_AGAIN = {
     "power by reboot",
     "power by soft reboot",
     "unrescue",
+    "destroy with its console",
     "rescue",
     "enable console",
     "disable console",
